@@ -1,0 +1,163 @@
+# Attention: from kernels to Transformers. `make help` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# PYTHON may name an interpreter; left alone, the first suitable one is taken.
+PYTHON ?=
+VENV ?= .venv
+COLAB_VENV ?= .venv-colab
+# How many test processes run side by side.
+JOBS ?= 2
+# The port of `make preview`.
+PORT ?= 8000
+# Where versions come from; `make test CONSTRAINTS=` takes the newest that requirements.txt allows.
+CONSTRAINTS ?= constraints.txt
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SITE := _build/html
+heading = @printf '\n==== %s ====\n' $(1)
+
+.PHONY: help
+help: ## List these targets
+	@echo 'make TARGET, where TARGET is one of:'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- The two commands ---------------------------------------------------------------------------
+
+.PHONY: book
+book: $(STAMP) ## Execute the chapters and build the site from clean, warnings as errors
+	@rm -rf _build
+	$(BIN)/jupyter-book build . -W --keep-going
+	@echo
+	@echo 'The book is built. Open this file in a browser, no server needed:'
+	@echo '    file://$(CURDIR)/$(SITE)/index.html'
+	@echo 'or run `make preview` to read it while you edit.'
+
+.PHONY: test
+test: $(STAMP) ## Run everything: lint, unit, notebooks, book, browser
+	@$(MAKE) lint
+	@$(MAKE) unit
+	@$(MAKE) notebooks
+	$(call heading,'book')
+	@$(MAKE) book
+	@$(MAKE) browser
+	@printf '\nAll of make test passed.\n'
+
+# ---- The parts of `make test` -------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(STAMP) ## Check style and spelling, of code and of notebooks
+	$(call heading,'lint')
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/python tools/repo.py notebooks --check
+
+# One thread per process: the processes share the cores already.
+.PHONY: unit
+unit: $(STAMP) ## Run the unit, property and repository tests
+	$(call heading,'unit')
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests --ignore=tests/browser -n $(JOBS) --dist loadscope
+
+.PHONY: notebooks
+notebooks: $(STAMP) ## Run every cell of every notebook; compare the outputs that are kept
+	$(call heading,'notebooks')
+	OMP_NUM_THREADS=1 $(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+	    -n $(JOBS) --dist loadscope chapters/*.ipynb
+
+.PHONY: browser
+browser: $(STAMP) ## Test the built site in a browser (run `make book` first)
+	$(call heading,'browser')
+	@test -f $(SITE)/index.html || { echo 'There is no built site yet: run `make book` first.'; exit 1; }
+	$(BIN)/pytest tests/browser
+
+# ---- Writing ------------------------------------------------------------------------------------
+
+.PHONY: preview
+preview: $(STAMP) ## Serve the book, open it, and rebuild when a file changes
+	$(BIN)/python tools/preview.py --port $(PORT)
+
+.PHONY: format
+format: $(STAMP) ## Put code and notebooks in shape; strip outputs
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/python tools/repo.py notebooks
+
+.PHONY: repo
+repo: $(STAMP) ## Set the repository's address everywhere: make repo SLUG=owner/name
+	@test -n '$(SLUG)' || { echo 'Say which: make repo SLUG=owner/name'; exit 2; }
+	$(BIN)/python tools/repo.py slug '$(SLUG)'
+
+# ---- Slower or rarer ----------------------------------------------------------------------------
+
+.PHONY: bench
+bench: $(STAMP) ## Measure speed and memory side by side with the alternatives
+	@for file in benchmarks/bench_*.py; do echo; echo "== $$file"; $(BIN)/python "$$file"; done
+
+.PHONY: linkcheck
+linkcheck: $(STAMP) ## Follow every external link of the book
+	$(BIN)/jupyter-book build . --builder linkcheck
+
+.PHONY: colab-test
+colab-test: $(COLAB_VENV)/.installed ## Run explorers and notebooks under the versions that Colab has
+	$(call heading,'explorers and notebooks under the versions of Colab')
+	$(COLAB_VENV)/bin/pytest tests/test_explorers.py -p no:cacheprovider
+	OMP_NUM_THREADS=1 $(COLAB_VENV)/bin/pytest --nbval-lax --nbval-current-env \
+	    --nbval-cell-timeout=300 -p no:cacheprovider chapters/*.ipynb
+
+.PHONY: constraints
+constraints: $(STAMP) ## Pin the newest versions that requirements.txt allows
+	$(BIN)/pip install --quiet uv
+	$(BIN)/python tools/repo.py constraints
+
+.PHONY: clean
+clean: ## Remove what builds and tests leave behind, not the environments
+	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis test-results
+	find attn_utils benchmarks chapters tests tools _ext \
+	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
+
+# ---- Environments -------------------------------------------------------------------------------
+
+define SUITABLE
+import sys
+if not (3, 10) <= sys.version_info[:2] <= (3, 13):
+    raise SystemExit(1)
+endef
+export SUITABLE
+
+# $(call new_venv,folder): a virtual environment with pip, or a sentence that says what is missing.
+define new_venv
+	@found=; \
+	for candidate in $(if $(PYTHON),$(PYTHON),python3 python3.13 python3.12 python3.11 python3.10); do \
+	    if "$$candidate" -c "$$SUITABLE" 2>/dev/null; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo 'No suitable Python found (tried: $(or $(PYTHON),python3, python3.13 … python3.10)).'; \
+	    echo 'The book needs Python 3.10 to 3.13; name one with: make PYTHON=/path/to/python3.12 …'; \
+	    exit 1; \
+	fi; \
+	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo "$$found lacks the venv module. On Debian and Ubuntu: sudo apt install python3-venv"; \
+	    exit 1; \
+	fi; \
+	if ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
+	    echo "Setting up $(1) with $$("$$found" --version)"; \
+	    "$$found" -m venv --clear $(1); \
+	fi
+endef
+
+$(STAMP): requirements.txt $(CONSTRAINTS) pyproject.toml
+	$(call new_venv,$(VENV))
+	@echo 'Installing what the book needs; the first time this takes a few minutes.'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -r requirements.txt
+	@touch $@
+
+$(COLAB_VENV)/.installed: tests/colab-requirements.txt pyproject.toml
+	$(call new_venv,$(COLAB_VENV))
+	$(COLAB_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/colab-requirements.txt
+	$(COLAB_VENV)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@

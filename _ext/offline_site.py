@@ -1,0 +1,86 @@
+"""Sphinx extension: the site asks no third party for anything, and every explorer works without a kernel.
+
+- MathJax comes out of the installed package ``sphinx-mathjax-offline`` into the site.
+- The stock widget runtime (require.js and html-manager from a CDN) gives way to ``widget_runtime.js``.
+- An explorer's still picture stays on the page until the live one is ready, and where no script runs.
+- Thebe's scripts, which Jupyter Book adds even where Thebe is off, are dropped.
+"""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+HERE = Path(__file__).parent
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+# What MathJax's combined file may still ask for while a page is read: fonts, the menu's parts, rare TeX macros.
+MATHJAX_PARTS = ("tex-chtml.js", "output/chtml/fonts", "a11y", "sre", "ui", "input/tex/extensions")
+
+
+def vendor(app: Sphinx) -> None:
+    """Put MathJax and the widget runtime among the site's static files."""
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    if package is None or not package.submodule_search_locations:
+        raise ExtensionError("MathJax is missing: pip install -r requirements.txt")
+    source = Path(package.submodule_search_locations[0]) / "static" / "mathjax"
+    target = Path(app.outdir) / "_static" / "mathjax"
+    for part in MATHJAX_PARTS:
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part, dirs_exist_ok=True)
+        elif (source / part).is_file():
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / part, target / part)
+
+
+def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Drop Thebe's scripts and style from a page."""
+    for kind in ("script_files", "css_files"):
+        files = context.get(kind, [])
+        context[kind] = [
+            file
+            for file in files
+            if "thebe" not in str(getattr(file, "filename", file) or "")
+            and "THEBE_JS_URL" not in str(getattr(file, "attributes", {}).get("body", ""))
+        ]
+
+
+class KeepStill(SphinxPostTransform):
+    """Keep the still picture of an explorer beside its live view, with the explorer's words as alt text.
+
+    MyST-NB chooses one form of each output; this runs just before and turns an explorer's output into a
+    container that holds both. ``widget_runtime.js`` hides the still when the live view stands.
+    """
+
+    default_priority = 3
+    formats = ("html",)
+
+    def run(self, **kwargs) -> None:
+        """Rewrite every mime bundle that holds a widget view and a picture."""
+        bundles = [
+            node
+            for node in self.document.findall(nodes.container)
+            if node.get("nb_element") == "mime_bundle"
+        ]
+        for bundle in bundles:
+            forms = {child["mime_type"]: child for child in bundle.children}
+            if WIDGET_VIEW not in forms or "image/png" not in forms:
+                continue
+            words = forms["text/plain"].astext().strip().strip("'") if "text/plain" in forms else ""
+            for image in forms["image/png"].findall(nodes.image):
+                image["alt"] = words
+            still = nodes.container("", *forms["image/png"].children, classes=["explorer-still"])
+            live = nodes.container("", *forms[WIDGET_VIEW].children, classes=["explorer-live"])
+            bundle.replace_self(nodes.container("", still, live, classes=["explorer"]))
+
+
+def setup(app: Sphinx) -> dict:
+    """Register with Sphinx."""
+    app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(HERE / "static")))
+    app.connect("build-finished", lambda app, error: error or vendor(app))
+    app.connect("html-page-context", without_thebe, priority=900)
+    app.add_post_transform(KeepStill)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,7 @@
+"""Interactive figures of the book: each answers on the static page, in Jupyter, in VS Code and in Colab."""
+
+from attn_utils.explorers.kernel_pooling import KernelPooling
+from attn_utils.explorers.kernel_width import KernelWidth
+from attn_utils.explorers.width_descent import WidthDescent
+
+__all__ = ["KernelPooling", "KernelWidth", "WidthDescent"]

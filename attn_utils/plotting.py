@@ -1,0 +1,123 @@
+"""Figures that every chapter draws the same way: one style, one look for heatmaps."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+CMAP = "viridis"
+
+
+def use_book_style() -> None:
+    """Set the book's look for all figures that follow: colour-blind palette, readable sizes."""
+    sns.set_theme(style="ticks", palette="colorblind", font_scale=0.9)
+    plt.rcParams.update(
+        {
+            "figure.figsize": (6.4, 3.6),
+            "figure.constrained_layout.use": True,
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "lines.linewidth": 2.0,
+        }
+    )
+
+
+def show_heatmaps(
+    weights: Tensor | Sequence[Tensor],
+    titles: Sequence[str] | None = None,
+    xlabel: str = "key",
+    ylabel: str = "query",
+    xticks: Sequence | None = None,
+    yticks: Sequence | None = None,
+    numbers: bool = False,
+    panel_size: tuple[float, float] = (2.5, 2.6),
+) -> Figure:
+    """Draw matrices of attention weights side by side on one colour scale from 0 to the largest weight.
+
+    Args:
+        weights: one matrix (L, S), several (n, L, S), a grid of them (rows, columns, L, S), or a list
+            of matrices of any sizes. Rows are queries, the first on top; columns are keys.
+        titles: one for each matrix, row by row.
+        xlabel: name of the columns.
+        ylabel: name of the rows.
+        xticks: a label for each column (words, positions); default: counting.
+        yticks: a label for each row; default: counting.
+        numbers: write each weight into its cell (for small matrices).
+        panel_size: width and height of one matrix in inches.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: nothing to draw, a matrix that is not 2-D, weights that are not finite, or labels whose
+            number does not fit.
+    """
+    grid = _as_grid(weights)
+    flat = [matrix for row in grid for matrix in row]
+    if titles is not None and len(titles) != len(flat):
+        raise ValueError(f"got {len(titles)} titles for {len(flat)} matrices")
+    rows, columns = len(grid), len(grid[0])
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(panel_size[0] * columns + 0.8, panel_size[1] * rows),
+        squeeze=False,
+    )
+    largest = max(matrix.max() for matrix in flat)
+    for i, (ax, matrix) in enumerate(zip(axes.flat, flat, strict=True)):
+        image = ax.imshow(matrix, cmap=CMAP, vmin=0, vmax=largest or 1, aspect="auto")
+        if numbers:
+            _write_numbers(ax, matrix, largest)
+        _label(ax.xaxis, xticks, matrix.shape[1], "xticks")
+        _label(ax.yaxis, yticks, matrix.shape[0], "yticks")
+        ax.set(title=titles[i] if titles else "")
+        ax.set_xlabel(xlabel if i // columns == rows - 1 else "")
+        ax.set_ylabel(ylabel if i % columns == 0 else "")
+        sns.despine(ax=ax, left=True, bottom=True)
+    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
+    return figure
+
+
+def _as_grid(weights: Tensor | Sequence[Tensor]) -> list[list[np.ndarray]]:
+    """Rows of matrices as numpy arrays, whatever of the permitted forms came in."""
+    if isinstance(weights, Tensor):
+        if not 2 <= weights.ndim <= 4:
+            raise ValueError(f"weights must have 2 to 4 dimensions, got {tuple(weights.shape)}")
+        grid = weights.reshape(-1, *weights.shape[-3:]) if weights.ndim == 4 else [weights]
+        grid = [row.reshape(-1, *weights.shape[-2:]) for row in grid]
+    else:
+        grid = [list(weights)]
+    grid = [[torch.as_tensor(m).detach().float().cpu().numpy() for m in row] for row in grid]
+    matrices = [matrix for row in grid for matrix in row]
+    if not matrices:
+        raise ValueError("there is nothing to draw: the list of matrices is empty")
+    for matrix in matrices:
+        if matrix.ndim != 2 or matrix.size == 0:
+            raise ValueError(f"each matrix must be 2-D and not empty, got shape {matrix.shape}")
+        if not np.isfinite(matrix).all():
+            raise ValueError("weights hold NaN or infinity; was a row without any key normalised?")
+    return grid
+
+
+def _label(axis, labels: Sequence | None, length: int, name: str) -> None:
+    """Write the labels along one axis, thinned where they would run into each other."""
+    if labels is None:
+        return
+    if len(labels) != length:
+        raise ValueError(f"{name} has {len(labels)} labels for {length} positions")
+    step = max(1, round(length / 8)) if length > 16 else 1
+    axis.set_ticks(range(0, length, step), [str(label) for label in labels[::step]])
+
+
+def _write_numbers(ax, matrix: np.ndarray, largest: float) -> None:
+    """Each weight in its cell, dark on bright and bright on dark."""
+    for (row, column), value in np.ndenumerate(matrix):
+        ink = "black" if value > 0.6 * largest else "white"
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=9)

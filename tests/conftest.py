@@ -1,0 +1,5 @@
+"""Tests draw without a window."""
+
+import os
+
+os.environ.setdefault("MPLBACKEND", "Agg")

@@ -1,0 +1,130 @@
+"""Explorers on the Python side: traits, errors, words, still pictures. Runs under Colab's versions too."""
+
+import struct
+
+import ipywidgets
+import pytest
+import torch
+import traitlets
+
+from attn_utils.explorers import KernelPooling, KernelWidth, WidthDescent
+from attn_utils.explorers._pooling import effective_keys
+from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
+
+ALL = [KernelPooling, KernelWidth, WidthDescent]
+KEY = torch.tensor([0.0, 0.7, 1.1, 2.0, 3.5])
+VALUE = torch.tensor([1.0, -1.0, 2.0, 0.5, 3.0])
+
+
+@pytest.fixture(params=ALL, ids=lambda cls: cls.__name__)
+def cls(request):
+    return request.param
+
+
+def test_bundle_has_live_view_picture_and_words(cls):
+    data, _ = cls(KEY, VALUE)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["image/png"].startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", data["image/png"][16:24])
+    assert 600 < width < 1400
+    assert 200 < height < 700
+    assert data["text/plain"].startswith(cls.__name__ + "(")
+
+
+def test_words_are_the_same_for_equal_states(cls):
+    assert repr(cls(KEY, VALUE)) == repr(cls(KEY, VALUE))
+    assert repr(cls(KEY, VALUE, width=0.2)) != repr(cls(KEY, VALUE, width=2.0))
+
+
+def test_ipywidgets_7_does_not_bypass_the_bundle(cls):
+    assert not callable(getattr(cls(KEY, VALUE), "_ipython_display_", None))
+
+
+def test_state_holds_module_style_and_data_as_plain_json(cls):
+    explorer = cls(KEY, VALUE, truth=torch.zeros(61))
+    state = explorer.get_state()
+    assert "export default" in state["_esm"]
+    assert ".attn-explorer" in state["_css"]
+    assert state["key"] == pytest.approx(KEY.tolist())
+    assert len(state["queries"]) == len(state["truth"]) == 61
+    assert state["slug"].replace("-", "").isalpha()
+    assert set(cls.driven) <= set(state)
+    assert not any(isinstance(v, bytes | memoryview) for v in state.values())
+
+
+def test_modules_are_self_contained(cls):
+    source = str(cls(KEY, VALUE)._esm)
+    assert "import " not in source.replace("import(", "")
+    assert "http://www.w3.org/2000/svg" in source
+    assert source.count("://") == 1, "no address but the SVG namespace"
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf"), 1e9])
+def test_width_outside_its_range_is_refused_and_nothing_changes(cls, bad):
+    explorer = cls(KEY, VALUE, width=0.5)
+    with pytest.raises(traitlets.TraitError, match="width must lie between"):
+        explorer.width = bad
+    assert explorer.width == 0.5
+
+
+def test_unknown_kernel_is_refused():
+    with pytest.raises(traitlets.TraitError, match="epanechnikov"):
+        KernelWidth(KEY, VALUE, kernel="cosine")
+
+
+def test_query_outside_the_axis_is_refused():
+    with pytest.raises(traitlets.TraitError, match="between 0 and 3.5, got 9"):
+        KernelPooling(KEY, VALUE, query=9.0)
+    assert KernelPooling(KEY, VALUE).query == pytest.approx(1.75)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(2, 2), VALUE), r"key must be 1-D.*\(2, 2\)"),
+        ((torch.zeros(0), VALUE), "not empty"),
+        ((KEY, VALUE[:3]), "value must have length 5, got 3"),
+        ((KEY[:1], VALUE[:1]), "at least 2 keys, got 1"),
+        ((torch.tensor([0.0, float("nan")]), VALUE[:2]), "key holds NaN"),
+        ((KEY, VALUE, torch.zeros(3)), "truth must have length 61, got 3"),
+    ],
+)
+def test_bad_data_is_refused(cls, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cls(*arguments)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("width", [0.01, 0.5, 100.0])
+def test_pool_is_nadaraya_watson(kernel, width):
+    explorer = KernelWidth(KEY, VALUE, kernel=kernel, width=width)
+    grid = torch.tensor(explorer.queries)
+    expected, weights = nadaraya_watson(grid, KEY, VALUE, kernel=kernel, width=width)
+    estimate, got = explorer.pool()
+    torch.testing.assert_close(estimate.float(), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(got.float(), weights, atol=1e-4, rtol=1e-4)
+
+
+def test_width_descent_errors():
+    explorer = WidthDescent(KEY, VALUE, width=0.8)
+    expected = leave_one_out_error(KEY.double(), VALUE.double(), width=0.8).item()
+    assert explorer.error(0.8) == pytest.approx(expected, rel=1e-5)
+    explorer.loss = "training"
+    assert explorer.error(0.01) < 1e-12 < explorer.error(0.8)
+
+
+def test_effective_keys():
+    weights = torch.tensor([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]])
+    torch.testing.assert_close(effective_keys(weights), torch.tensor([1.0, 4, 2]))
+
+
+def test_python_hears_a_change_from_the_page(cls):
+    explorer = cls(KEY, VALUE)
+    heard = []
+    explorer.observe(lambda change: heard.append(change.new), "width")
+    explorer.set_state({"width": 0.25})  # what the widget manager calls when the reader drags
+    assert heard == [0.25]
+
+
+def test_runs_with_the_installed_ipywidgets():
+    assert tuple(map(int, ipywidgets.__version__.split(".")[:2])) >= (7, 7)
