@@ -83,7 +83,7 @@ preview: $(STAMP) ## Serve the book, open it, and rebuild when a file changes
 
 .PHONY: format
 format: $(STAMP) ## Put code and notebooks in shape; strip outputs
-	$(BIN)/ruff check --fix .
+	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 	$(BIN)/python tools/repo.py notebooks
 
@@ -105,7 +105,7 @@ linkcheck: $(STAMP) ## Follow every external link of the book
 .PHONY: colab-test
 colab-test: $(COLAB_VENV)/.installed ## Run explorers and notebooks under the versions that Colab has
 	$(call heading,'explorers and notebooks under the versions of Colab')
-	$(COLAB_VENV)/bin/pytest tests/test_explorers.py -p no:cacheprovider
+	$(COLAB_VENV)/bin/pytest tests/test_explorers.py -p no:cacheprovider --disable-warnings
 	OMP_NUM_THREADS=1 $(COLAB_VENV)/bin/pytest --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=300 -p no:cacheprovider chapters/*.ipynb
 
@@ -116,9 +116,9 @@ constraints: $(STAMP) ## Pin the newest versions that requirements.txt allows
 
 .PHONY: clean
 clean: ## Remove what builds and tests leave behind, not the environments
-	rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis test-results
-	find attn_utils benchmarks chapters tests tools _ext \
-	    \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
+	@rm -rf _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis test-results
+	@find attn_utils benchmarks chapters tests tools _ext \
+	    \( -name __pycache__ -o -name .ruff_cache -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
 
 # ---- Environments -------------------------------------------------------------------------------
 

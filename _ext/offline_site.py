@@ -79,7 +79,9 @@ class KeepStill(SphinxPostTransform):
 
 def setup(app: Sphinx) -> dict:
     """Register with Sphinx."""
-    app.connect("builder-inited", lambda app: app.config.html_static_path.append(str(HERE / "static")))
+    app.connect(
+        "builder-inited", lambda app: app.config.html_static_path.append(str(HERE / "static"))
+    )
     app.connect("build-finished", lambda app, error: error or vendor(app))
     app.connect("html-page-context", without_thebe, priority=900)
     app.add_post_transform(KeepStill)

@@ -96,7 +96,10 @@ def main() -> int:
     chosen = parser.parse_args()
 
     before = snapshot()
-    if not build(set()) and not (SITE / "index.html").is_file():
+    index = SITE / "index.html"
+    built = index.stat().st_mtime if index.is_file() else 0
+    stands = build({path for path, changed in before.items() if changed > built})
+    if not stands and not index.is_file():
         return 1
     handler = functools.partial(Handler, directory=str(SITE))
     server = listen(chosen.port, handler)

@@ -93,7 +93,7 @@
       script.closest(".explorer")?.classList.add("explorer-ready");
     } catch (error) {
       console.warn("An explorer could not start:", error);
-      explain(place, `This figure could not start (${error.message}).`);
+      explain(place, `This figure could not start (${error?.message ?? error}).`);
     }
   }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import anywidget
 import torch
 import traitlets
+from matplotlib.figure import Figure
 from torch import Tensor
 
 HERE = Path(__file__).parent
@@ -68,14 +69,12 @@ class Explorer(anywidget.AnyWidget):
         """What the figure shows now, in words."""
         raise NotImplementedError
 
-    def draw(self, figure) -> None:
+    def draw(self, figure: Figure) -> None:
         """Draw the figure as it is now into a matplotlib ``figure``."""
         raise NotImplementedError
 
     def still(self, width: float = 9.0, height: float = 3.8) -> bytes:
         """The figure as it is now, as a PNG picture ``width`` by ``height`` inches large."""
-        from matplotlib.figure import Figure  # noqa: PLC0415 - only a page or a print needs it
-
         figure = Figure(figsize=(width, height), layout="constrained")
         self.draw(figure)
         file = io.BytesIO()
@@ -87,6 +86,6 @@ class Explorer(anywidget.AnyWidget):
         traits = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.driven)
         return f"{type(self).__name__}({traits}): {self.describe()}"
 
-    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return {**data, "text/plain": repr(self), "image/png": self.still()}, metadata

@@ -2,6 +2,7 @@
 
 import torch
 import traitlets
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from attn_utils.explorers._base import Explorer, floats
@@ -34,7 +35,7 @@ class PoolingExplorer(Explorer):
         value: Tensor,
         truth: Tensor | None = None,
         queries: Tensor | None = None,
-        **traits,
+        **traits: float | str,
     ) -> None:
         keys = floats("key", key)
         if len(keys) < 2:
@@ -57,7 +58,7 @@ class PoolingExplorer(Explorer):
         kernel = getattr(self, "kernel", "gaussian")
         return nadaraya_watson(query, key, value, kernel=kernel, width=self.width)
 
-    def draw_fit(self, axes) -> None:
+    def draw_fit(self, axes: Axes) -> None:
         """Observations, true function and estimate."""
         estimate, _ = self.pool()
         axes.scatter(self.key, self.value, s=14, facecolors="none", edgecolors="C0")
@@ -67,7 +68,7 @@ class PoolingExplorer(Explorer):
         axes.set(xlabel="x", ylabel="y")
         axes.legend(frameon=False)
 
-    def draw_heatmap(self, axes) -> None:
+    def draw_heatmap(self, axes: Axes) -> None:
         """Attention weights: rows are queries, the first on top; columns are keys."""
         _, weights = self.pool()
         extent = (-0.5, len(self.key) - 0.5, self.queries[-1], self.queries[0])

@@ -2,6 +2,7 @@
 
 import torch
 import traitlets
+from matplotlib.figure import Figure
 
 from attn_utils.explorers._base import Bounded, module
 from attn_utils.explorers._pooling import PoolingExplorer, effective_keys, kernel_trait
@@ -43,12 +44,14 @@ class KernelPooling(PoolingExplorer):
             f"{estimate.item():.3g} from about {effective_keys(weights).item():.3g} of {len(self.key)} keys."
         )
 
-    def draw(self, figure) -> None:
+    def draw(self, figure: Figure) -> None:
         """Keys sized by weight beside the heatmap with the query's row framed."""
         left, right = figure.subplots(1, 2)
         estimate, weights = self.pool(torch.tensor([self.query], dtype=torch.float64))
         self.draw_fit(left)
-        left.scatter(self.key, self.value, s=200 * weights[0] / weights.max(), color="C0", alpha=0.4)
+        left.scatter(
+            self.key, self.value, s=200 * weights[0] / weights.max(), color="C0", alpha=0.4
+        )
         left.axvline(self.query, color="C1")
         left.plot(self.query, estimate.item(), "D", color="C1")
         self.draw_heatmap(right)

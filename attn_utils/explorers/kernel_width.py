@@ -1,6 +1,7 @@
 """Explorer 2: the width of the kernel, over the estimate and its heatmap."""
 
 import traitlets
+from matplotlib.figure import Figure
 
 from attn_utils.explorers._base import Bounded, module
 from attn_utils.explorers._pooling import PoolingExplorer, effective_keys, kernel_trait
@@ -30,7 +31,7 @@ class KernelWidth(PoolingExplorer):
             f"{effective_keys(weights).mean().item():.3g} of {len(self.key)} keys."
         )
 
-    def draw(self, figure) -> None:
+    def draw(self, figure: Figure) -> None:
         """The estimate beside the heatmap."""
         left, right = figure.subplots(1, 2)
         self.draw_fit(left)

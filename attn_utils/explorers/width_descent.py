@@ -2,6 +2,7 @@
 
 import torch
 import traitlets
+from matplotlib.figure import Figure
 
 from attn_utils.explorers._base import Bounded, module
 from attn_utils.explorers._pooling import PoolingExplorer
@@ -38,7 +39,7 @@ class WidthDescent(PoolingExplorer):
         """Width and loss."""
         return f"At width {self.width:.3g} the {self.loss} error is {self.error(self.width):.3g}."
 
-    def draw(self, figure) -> None:
+    def draw(self, figure: Figure) -> None:
         """The loss curve with the current width beside the estimate."""
         left, right = figure.subplots(1, 2)
         grid = torch.logspace(-2, 1, 121).tolist()

@@ -1,0 +1,16 @@
+"""Attention, from kernels to Transformers: the small module behind the book.
+
+Shapes are written with one letter each: ``B`` batch, ``L`` queries (target length), ``S`` keys (source
+length), ``E`` embed_dim, ``H`` num_heads, ``D`` head_dim, ``V`` vocabulary. The batch comes first, always.
+A mask is boolean, and True means "may attend".
+
+- ``kernels``: kernel functions, Nadaraya-Watson pooling, choosing and learning the width
+- ``masking``: padding and causal masks, the masked softmax
+- ``plotting``: the book's figures
+- ``explorers``: the book's interactive figures
+- ``exercises``: checks that wait for the reader's answer
+
+Importing this package loads none of them.
+"""
+
+__version__ = "0.1.0"

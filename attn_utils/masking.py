@@ -1,0 +1,77 @@
+"""Masks say who may attend to whom: boolean, True = may attend. A softmax that respects them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def padding_mask(valid_lens: Tensor, max_len: int) -> Tensor:
+    """Which keys of each sequence are real and not padding.
+
+    Args:
+        valid_lens: (B,) integers from 0 to ``max_len``: the number of real keys of each sequence.
+        max_len: S, the padded length.
+
+    Returns:
+        (B, 1, S) boolean, True for the first ``valid_lens[b]`` keys of sequence b; fits scores (B, L, S).
+
+    Raises:
+        TypeError: the lengths are not integers.
+        ValueError: the lengths are not 1-D or leave the range.
+    """
+    if valid_lens.is_floating_point() or valid_lens.dtype == torch.bool:
+        raise TypeError(f"valid_lens must hold integers, got {valid_lens.dtype}")
+    if valid_lens.ndim != 1:
+        raise ValueError(f"valid_lens must have shape (B,), got {tuple(valid_lens.shape)}")
+    if ((valid_lens < 0) | (valid_lens > max_len)).any():
+        raise ValueError(f"valid_lens must lie from 0 to {max_len}, got {valid_lens.tolist()}")
+    return (torch.arange(max_len, device=valid_lens.device) < valid_lens[:, None])[:, None]
+
+
+def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
+    """Which positions each position may see: itself and the past.
+
+    Args:
+        length: L, the number of positions.
+        device: where the mask lives.
+
+    Returns:
+        (L, L) boolean, True on and below the diagonal: row l may attend to columns 0 to l.
+    """
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def masked_softmax(scores: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    """Softmax over the keys that the mask permits; the others get weight 0.
+
+    Args:
+        scores: (..., L, S), floating.
+        attn_mask: boolean, broadcastable to the scores, True = may attend; None permits all.
+
+    Returns:
+        Weights of the scores' shape. Each row sums to 1; a row without any permitted key is all 0, and its
+        gradient is 0, not NaN.
+
+    Raises:
+        TypeError: the scores are not floating or the mask is not boolean.
+        ValueError: there are no keys, or the mask does not broadcast to the scores.
+    """
+    if not scores.is_floating_point():
+        raise TypeError(f"scores must be floating, got {scores.dtype}")
+    if scores.ndim == 0 or scores.shape[-1] == 0:
+        raise ValueError(f"there are no keys to attend to: scores have shape {tuple(scores.shape)}")
+    if attn_mask is None:
+        return torch.softmax(scores, dim=-1)
+    if attn_mask.dtype != torch.bool:
+        raise TypeError(f"attn_mask must be boolean, True = may attend; got {attn_mask.dtype}")
+    try:
+        attn_mask = attn_mask.expand(scores.shape)
+    except RuntimeError:
+        raise ValueError(
+            f"attn_mask {tuple(attn_mask.shape)} does not broadcast to scores {tuple(scores.shape)}"
+        ) from None
+    # A row without any permitted key keeps its scores through the softmax, so that no -inf meets -inf.
+    nobody = ~attn_mask.any(dim=-1, keepdim=True)
+    weights = torch.softmax(scores.masked_fill(~(attn_mask | nobody), -torch.inf), dim=-1)
+    return weights.masked_fill(nobody, 0)

@@ -1,0 +1,256 @@
+"""The JavaScript arithmetic beside attn_utils on the same inputs, in double precision, to 1e-5."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from attn_utils.explorers import KernelPooling, KernelWidth, WidthDescent
+from attn_utils.explorers._pooling import effective_keys
+from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
+
+WIDTHS = [1e-6, 0.01, 0.3, 1.0, 2.5, 100.0]
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+each_kernel = pytest.mark.parametrize("kernel", KERNELS)
+each_width = pytest.mark.parametrize("width", WIDTHS)
+
+
+def data(seed: int = 0, keys: int = 7, queries: int = 11) -> tuple[torch.Tensor, ...]:
+    """Keys that are not sorted, values, and more queries than keys, some of them far outside."""
+    generator = torch.Generator().manual_seed(seed)
+    key = 5 * torch.rand(keys, generator=generator, dtype=torch.float64)
+    value = 3 * torch.randn(keys, generator=generator, dtype=torch.float64)
+    inside = 5 * torch.rand(queries - 4, generator=generator, dtype=torch.float64)
+    outside = torch.tensor([-1000.0, -7.3, 12.4, 1e6], dtype=torch.float64)
+    return torch.cat([inside, outside]), key, value
+
+
+@pytest.fixture(scope="module")
+def javascript(browser):
+    """javascript(cls, "expression of m", *arguments): m is the explorer's module, a its arguments."""
+    context = browser.new_context()
+    pages = {}
+
+    def call(cls, expression, *arguments):
+        if cls not in pages:
+            pages[cls] = context.new_page()
+            pages[cls].evaluate(
+                """async (source) => {
+                  const blob = new Blob([source], { type: "text/javascript" });
+                  globalThis.m = await import(URL.createObjectURL(blob));
+                }""",
+                str(cls._esm),
+            )
+        plain = [a.tolist() if isinstance(a, torch.Tensor) else a for a in arguments]
+        return pages[cls].evaluate(f"(a) => {expression}", plain)
+
+    yield call
+    context.close()
+
+
+def close(got, expected, **tolerance):
+    """Equal in shape and to 1e-5 in every number."""
+    expected = torch.as_tensor(expected, dtype=torch.float64)
+    got = torch.tensor(got, dtype=torch.float64)
+    torch.testing.assert_close(got, expected, **{**TOLERANCE, **tolerance})
+
+
+def weights(javascript, query, key, width, kernel):
+    expression = "a[0].map((query) => m.weights(query, a[1], a[2], a[3]))"
+    return javascript(KernelWidth, expression, query, key, width, kernel)
+
+
+def slope(key, value, width, left_out=True):
+    """Derivative of the error with respect to log(width), by autograd."""
+    log = torch.tensor(math.log(width), dtype=torch.float64, requires_grad=True)
+    if left_out:
+        error = leave_one_out_error(key, value, width=log.exp())
+    else:
+        estimate, _ = nadaraya_watson(key, key, value, width=log.exp(), need_weights=True)
+        error = (estimate - value).square().mean()
+    return torch.autograd.grad(error, log)[0].item()
+
+
+# ---- Kernels ------------------------------------------------------------------------------------
+
+
+def test_both_sides_know_the_same_kernels(javascript):
+    assert javascript(KernelWidth, "Object.keys(m.kernels)") == list(KERNELS)
+    assert javascript(KernelWidth, "Object.keys(m.KERNEL_LABELS)") == list(KERNELS)
+
+
+@each_kernel
+def test_kernel(javascript, kernel):
+    u = torch.tensor(
+        [0, 0.2, 0.5, 1 - 1e-9, 1, 1 + 1e-9, 3, 40, 1e200, 1e-200], dtype=torch.float64
+    )
+    u = torch.cat([u, -u])
+    got = javascript(KernelWidth, "a[0].map(m.kernels[a[1]])", u, kernel)
+    close(got, KERNELS[kernel](u), atol=1e-12)
+
+
+# ---- Weights ------------------------------------------------------------------------------------
+
+
+@each_kernel
+@each_width
+def test_weights_and_estimates(javascript, kernel, width):
+    query, key, value = data()
+    estimate, expected = nadaraya_watson(query, key, value, kernel=kernel, width=width)
+    got = weights(javascript, query, key, width, kernel)
+    close(got, expected)
+    assert torch.tensor(got).shape == (len(query), len(key)), "rows are queries, columns are keys"
+    close(javascript(KernelWidth, "a[0].map((row) => m.mix(row, a[1]))", got, value), estimate)
+
+
+@each_kernel
+def test_more_keys_than_queries(javascript, kernel):
+    query, key, value = data(seed=1, keys=23, queries=6)
+    _, expected = nadaraya_watson(query, key, value, kernel=kernel, width=0.7)
+    close(weights(javascript, query, key, 0.7, kernel), expected)
+
+
+@each_kernel
+@each_width
+def test_query_on_a_key_and_equal_keys(javascript, kernel, width):
+    key = torch.tensor([0.0, 1.0, 1.0, 4.0], dtype=torch.float64)
+    value = torch.tensor([2.0, -1.0, 5.0, 0.5], dtype=torch.float64)
+    _, expected = nadaraya_watson(key, key, value, kernel=kernel, width=width)
+    close(weights(javascript, key, key, width, kernel), expected)
+
+
+@each_kernel
+def test_edge_of_a_compact_kernel(javascript, kernel):
+    query = torch.tensor([0.5, 0.25, 2.0], dtype=torch.float64)
+    key = torch.tensor([0.0, 1.0, 1.5], dtype=torch.float64)  # u is exactly 1 for the first two
+    _, expected = nadaraya_watson(query, key, key, kernel=kernel, width=0.5)
+    close(weights(javascript, query, key, 0.5, kernel), expected)
+
+
+@each_kernel
+@pytest.mark.parametrize("far", [0.0, 1e6, -1e6])
+def test_equally_near_keys_out_of_reach(javascript, kernel, far):
+    key = torch.tensor([-1.0, 1.0, 3.0], dtype=torch.float64) + far
+    query = torch.tensor([0.0, 2.0], dtype=torch.float64) + far
+    _, expected = nadaraya_watson(query, key, key, kernel=kernel, width=1e-3)
+    close(weights(javascript, query, key, 1e-3, kernel), expected)
+
+
+@pytest.mark.parametrize("cls", [KernelPooling, KernelWidth, WidthDescent])
+def test_every_explorer_holds_the_same_arithmetic(javascript, cls):
+    query, key, value = data(seed=2)
+    _, expected = nadaraya_watson(query, key, value, kernel="epanechnikov", width=1.3)
+    expression = "a[0].map((query) => m.weights(query, a[1], a[2], a[3]))"
+    close(javascript(cls, expression, query, key, 1.3, "epanechnikov"), expected)
+
+
+@each_kernel
+def test_effective_keys(javascript, kernel):
+    query, key, value = data(seed=3)
+    _, expected = nadaraya_watson(query, key, value, kernel=kernel, width=0.8)
+    got = javascript(KernelWidth, "a[0].map(m.effectiveKeys)", expected)
+    close(got, effective_keys(expected))
+    uniform, single = [0.25] * 4, [0, 1, 0, 0]
+    close(javascript(KernelWidth, "a[0].map(m.effectiveKeys)", [uniform, single]), [4.0, 1.0])
+
+
+# ---- Errors and their slopes --------------------------------------------------------------------
+
+
+@each_kernel
+@each_width
+def test_leave_one_out_error(javascript, kernel, width):
+    _, key, value = data(seed=4, keys=9)
+    expected = leave_one_out_error(key, value, kernel=kernel, width=width)
+    got = javascript(
+        KernelWidth, "m.poolingError(a[0], a[1], a[2], a[3])", key, value, width, kernel
+    )
+    close(got, expected)
+
+
+@each_kernel
+@each_width
+def test_training_error(javascript, kernel, width):
+    _, key, value = data(seed=5, keys=9)
+    estimate, _ = nadaraya_watson(key, key, value, kernel=kernel, width=width)
+    arguments = (key, value, width, kernel)
+    got = javascript(KernelWidth, "m.poolingError(a[0], a[1], a[2], a[3], false)", *arguments)
+    close(got, (estimate - value).square().mean())
+
+
+@pytest.mark.parametrize("left_out", [True, False], ids=["leave-one-out", "training"])
+@pytest.mark.parametrize("width", [0.01, 0.05, 0.3, 1.0, 2.5, 10.0, 100.0])
+def test_slope_is_the_derivative_in_log_width(javascript, width, left_out):
+    _, key, value = data(seed=6, keys=12)
+    expression = "m.poolingErrorSlope(a[0], a[1], a[2], a[3])"
+    got = javascript(WidthDescent, expression, key, value, width, left_out)
+    close(got, slope(key, value, width, left_out))
+
+
+@pytest.mark.parametrize(
+    ("rate", "left_out"), list(itertools.product([0.05, 0.5, 2.0], [True, False]))
+)
+def test_descend(javascript, rate, left_out):
+    _, key, value = data(seed=7, keys=12)
+    width = 2.0
+    for _ in range(5):
+        expression = "m.descend(a[0], a[1], a[2], a[3], a[4])"
+        got = javascript(WidthDescent, expression, key, value, width, rate, left_out)
+        width = width * math.exp(-rate * slope(key, value, width, left_out))
+        close(got, width)
+
+
+# ---- The state of the second explorer -----------------------------------------------------------
+
+
+@each_kernel
+@each_width
+def test_width_state(javascript, kernel, width):
+    query, key, value = data(seed=8, keys=8, queries=13)
+    query = query.sort().values
+    estimate, expected = nadaraya_watson(query, key, value, kernel=kernel, width=width)
+    arguments = (key, value, query, width, kernel)
+    got = javascript(KernelWidth, "m.widthState(a[0], a[1], a[2], a[3], a[4])", *arguments)
+    close(got["matrix"], expected)
+    close(got["estimates"], estimate)
+    close(got["effective"], effective_keys(expected).mean())
+    close(got["leaveOneOut"], leave_one_out_error(key, value, kernel=kernel, width=width))
+
+
+# ---- What all explorers share -------------------------------------------------------------------
+
+
+def test_linear_map_and_its_inverse(javascript):
+    expression = "(([d, r, x]) => { const f = m.linear(d, r); return [f(x), f.invert(f(x))]; })(a)"
+    close(javascript(KernelWidth, expression, [-2, 3], [400, 20], 1.5), [134.0, 1.5])
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 5), (-0.37, 0.21), (1e-4, 9e-4), (-1500, 20)])
+def test_ticks_are_inside_evenly_spaced_and_few(javascript, low, high):
+    ticks = torch.tensor(javascript(KernelWidth, "m.ticks(a[0], a[1])", low, high)).double()
+    assert 3 <= len(ticks) <= 8
+    assert low <= ticks.min() <= ticks.max() <= high
+    torch.testing.assert_close(ticks.diff(), ticks.diff()[:1].expand(len(ticks) - 1))
+
+
+def test_numbers_from_links(javascript):
+    given = ["0.5", 0.5, "1e9", -3, "NaN", "Infinity", "", "wide", None]
+    # JSON has no undefined: a value that is not permitted comes back as None.
+    got = javascript(KernelWidth, "a[0].map(m.numberBetween(0.01, 100))", given)
+    assert got == [0.5, 0.5, 100, 0.01, None, None, None, None, None]
+
+
+def test_path_lifts_the_pen_over_gaps(javascript):
+    expression = "m.path([0, 1, 2, 3], [1, NaN, 2, 3], (x) => x, (y) => y)"
+    assert javascript(KernelWidth, expression) == "M0.00,1.00M2.00,2.00L3.00,3.00"
+
+
+def test_colours_are_viridis(javascript):
+    matplotlib = pytest.importorskip("matplotlib")
+    shares = [i / 50 for i in range(51)]
+    got = torch.tensor(javascript(KernelWidth, "a[0].map(m.colour)", shares)).double()
+    expected = 255 * torch.tensor(matplotlib.colormaps["viridis"](shares))[:, :3]
+    assert (got - expected).abs().max() < 20, "of 255 steps"
