@@ -105,9 +105,9 @@ linkcheck: $(STAMP) ## Follow every external link of the book
 .PHONY: colab-test
 colab-test: $(COLAB_VENV)/.installed ## Run explorers and notebooks under the versions that Colab has
 	$(call heading,'explorers and notebooks under the versions of Colab')
-	$(COLAB_VENV)/bin/pytest tests/test_explorers.py -p no:cacheprovider --disable-warnings
+	$(COLAB_VENV)/bin/pytest tests/test_explorers.py --disable-warnings
 	OMP_NUM_THREADS=1 $(COLAB_VENV)/bin/pytest --nbval-lax --nbval-current-env \
-	    --nbval-cell-timeout=300 -p no:cacheprovider chapters/*.ipynb
+	    --nbval-cell-timeout=300 chapters/*.ipynb
 
 .PHONY: constraints
 constraints: $(STAMP) ## Pin the newest versions that requirements.txt allows

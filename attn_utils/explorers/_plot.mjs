@@ -56,7 +56,7 @@ export function format(x) {
   if (!Number.isFinite(x)) return "undefined";
   const size = Math.abs(x);
   if (size !== 0 && (size < 0.001 || size >= 10000)) return x.toExponential(1);
-  return size >= 100 ? x.toFixed(0) : size >= 10 ? x.toFixed(1) : size >= 1 ? x.toFixed(2) : x.toFixed(3);
+  return size >= 100 ? x.toFixed(0) : x.toPrecision(3);
 }
 
 /** An SVG path through points; the pen lifts where a value is not a number. */
@@ -120,7 +120,7 @@ export function panel({ x: xDomain, y: yDomain, xLabel, yLabel, label, width = 4
     element("svg:text", { x: 12, y: (top + bottom) / 2, "text-anchor": "middle",
       transform: `rotate(-90 12 ${(top + bottom) / 2})` }, yLabel),
   );
-  const clip = `clip-${Math.random().toString(36).slice(2)}`;
+  const clip = unique("clip");
   const marks = element("svg:g", { "clip-path": `url(#${clip})` });
   svg.append(
     element("svg:clipPath", { id: clip },
@@ -168,11 +168,12 @@ export function draggable({ svg, x, y }, move) {
   });
 }
 
-let count = 0;
+/** An id that no other explorer on the page has, not even one whose module is loaded apart. */
+const unique = (name) => `attn-${name}-${Math.random().toString(36).slice(2)}`;
 
 /** A labelled slider. `toText` writes the value beside it. `value` is read and set in the slider's own unit. */
 export function slider({ label, min, max, step, toText = format, onInput, marks = [] }) {
-  const id = `attn-slider-${++count}`;
+  const id = unique("slider");
   const output = element("output", { for: id });
   const input = element("input", { id, type: "range", min, max, step, input: () => onInput(Number(input.value)) });
   const ends = element("div", { class: "attn-ends", "aria-hidden": "true" }, ...marks.map((m) => element("span", {}, m)));
@@ -189,7 +190,7 @@ export function slider({ label, min, max, step, toText = format, onInput, marks 
 
 /** A group of radio buttons, one of which is chosen. `options` maps values to labels. */
 export function choice({ label, options, onInput }) {
-  const name = `attn-choice-${++count}`;
+  const name = unique("choice");
   const inputs = Object.entries(options).map(([value, text]) => {
     const input = element("input", { type: "radio", name, value, change: () => onInput(value) });
     return [value, input, element("label", {}, input, text)];

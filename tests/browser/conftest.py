@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import re
 
@@ -79,51 +80,60 @@ def contexts(browser):
 
 @pytest.fixture(scope="session")
 def spare_pages():
-    """Pages that have done their work and may load another address: a new one costs a fifth of a second."""
-    return {}
+    """Pages that no test uses, by their options. A new page costs a fifth of a second, loading one most of one."""
+    return collections.defaultdict(list)
 
 
 @pytest.fixture
-def watched(contexts, spare_pages):
+def watched(browser, contexts, spare_pages):
     """Open pages that may complain of nothing: `watched(url, dark=True, allow=["…"], …)`.
 
     Keyword arguments: `phone`; `dark`; `math` (False leaves the formulas out); `wait` (for the explorers;
-    False where none are expected); `before` (called with the page before it loads); `allow` (regular
-    expressions of complaints that the test provokes, each of which must come); and whatever a browser
-    context takes. The page has a `watch`.
+    False where none are expected); `again` (True is content with a page at this address on which another
+    test has been); `before` (called with a new page before it loads, one that shares nothing with other
+    tests); `allow` (regular expressions of complaints that the test provokes, each of which must come);
+    and whatever a browser context takes. The page has a `watch`.
     """
     opened = []
 
     def open_page(
-        url, *, phone=False, dark=False, math=True, wait=True, before=None, allow=(), **options
-    ):
+        url, *, phone=False, dark=False, math=True, wait=True, again=False, before=None, allow=(),
+        **options,
+    ):  # fmt: skip
         options = {**(PHONE if phone else {}), **options}
         options.setdefault("color_scheme", "dark" if dark else "light")
-        key = (repr(sorted(options.items())), math)
-        pool = [] if before else spare_pages.setdefault(key, [])
-        page = pool.pop() if pool else new_page(contexts(**options), math)
-        opened.append((page, list(allow), None if before else pool))
+        if before:
+            spare, page = None, new_page(browser.new_context(**options), math)
+        else:
+            spare = spare_pages[repr(sorted(options.items())), math]
+            at = [one for one in spare if one.url == (url if again else "about:blank")]
+            page = at[0] if at else new_page(contexts(**options), math)
+            if at:
+                spare.remove(page)
+        opened.append((page, spare, again, list(allow)))
         page.watch.start(url)
         if before:
             before(page)
-        page.goto(url)
+        if page.url != url:
+            page.goto(url)
         if wait:
             page.wait_for_selector(READY, state="attached")
         return page
 
     yield open_page
     problems = []
-    for page, allow, pool in opened:
+    for page, spare, again, allow in opened:
         complaints = page.watch.complaints
         problems += [c for c in complaints if not any(re.search(known, c) for known in allow)]
         for known in allow:
             if not any(re.search(known, complaint) for complaint in complaints):
                 problems.append(f"expected a complaint like {known!r}, it did not come")
-        if pool is None or page.is_closed():
-            page.close()
-        else:
+        if spare is None:
+            page.context.close()
+            continue
+        if not again:
             page.goto("about:blank")
-            pool.append(page)
+        spare.append(page)
     assert not problems, "\n".join(problems)
 
 

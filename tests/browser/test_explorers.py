@@ -6,6 +6,7 @@ A new explorer is one more line in CASES.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 
 import pytest
@@ -26,6 +27,7 @@ class Case:
     ignored: str  # values that are not permitted
     clamped: str  # a value outside its range …
     clamped_says: str  # … and what the sentence then holds
+    quiet: tuple[str, ...] = ()  # sliders that change nothing before the next step
 
 
 CASES = [
@@ -57,7 +59,8 @@ CASES = [
         says="After 0 steps the width is 0.400, the training error loss",
         ignored="width=Infinity&rate=fast&loss=%3Cb%3E",
         clamped="width=-5&rate=1e9",
-        clamped_says="the width is 0.010",
+        clamped_says="the width is 0.0100",
+        quiet=("Learning rate",),
     ),
 ]
 each_explorer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.slug)
@@ -72,10 +75,11 @@ PICTURE = """(root) => [
 class Shown:
     """An explorer on an open page."""
 
-    def __init__(self, page, slug: str) -> None:
+    def __init__(self, page, slug: str, quiet: tuple[str, ...] = ()) -> None:
         self.page = page
         self.root = page.locator(f"section#{slug}")
         self.sliders = self.root.get_by_role("slider")
+        self.quiet = quiet
         self.says = self.root.locator("[aria-live=polite]")
 
     def sentence(self) -> str:
@@ -88,6 +92,14 @@ class Shown:
     def button(self, name: str):
         return self.root.get_by_role("button", name=name, exact=True)
 
+    def loud(self) -> list:
+        """The sliders that change picture and sentence at once."""
+        names = [
+            (slider, slider.evaluate("(i) => i.labels[0].textContent"))
+            for slider in self.sliders.all()
+        ]
+        return [slider for slider, name in names if name not in self.quiet]
+
     def changed(self, before: tuple[str, str]) -> tuple[str, str]:
         """The look now, of which both the picture and the sentence differ from before."""
         now = self.look()
@@ -98,19 +110,28 @@ class Shown:
 
 @pytest.fixture
 def show(watched, site):
-    """Open the page of an explorer; `state` goes into the link."""
+    """Open the page of an explorer anew; `state` goes into the link."""
 
     def open_page(case: Case, state: str | None = None, **options) -> Shown:
         end = "" if state is None else f"#{case.slug}?{state}"
-        shown = Shown(watched(f"{site}/{case.page}.html{end}", math=False, **options), case.slug)
-        if options.get("java_script_enabled", True) and state is None:
-            # The middle of the window, so that what is dragged lies under no header.
-            shown.root.evaluate(
-                "(root) => root.scrollIntoView({ block: 'center', behavior: 'instant' })"
-            )
-        return shown
+        url = f"{site}/{case.page}.html{end}"
+        return Shown(watched(url, math=False, **options), case.slug, case.quiet)
 
     return open_page
+
+
+@pytest.fixture
+def again(show):
+    """An explorer in its first state, perhaps on a page that another test has used."""
+
+    def reuse(case: Case, **options) -> Shown:
+        shown = show(case, again=True, **options)
+        shown.page.mouse.up()
+        shown.page.mouse.move(0, 0)
+        shown.button("Reset").click()
+        return shown
+
+    return reuse
 
 
 def thumb(slider, share: float | None = None) -> tuple[float, float]:
@@ -144,7 +165,7 @@ def touch(page, *points) -> None:
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
 
     send("touchStart", points[0])
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         for step in range(1, 6):
             send("touchMove", (x0 + (x1 - x0) * step / 5, y0 + (y1 - y0) * step / 5))
     send("touchEnd")
@@ -160,18 +181,19 @@ def test_every_explorer_is_tested():
 
 
 @each_explorer
-def test_mouse(show, case):
-    shown = show(case)
+def test_mouse(again, case):
+    shown = again(case)
     mouse = shown.page.mouse
-    for slider in shown.sliders.all():
+    for slider in shown.loud():
         before = shown.look()
         mouse.move(*thumb(slider))
         mouse.down()
-        mouse.move(*thumb(slider, 0.25), steps=4)
+        mouse.move(*thumb(slider, 0.3), steps=4)
         between = shown.changed(before)
-        mouse.move(*thumb(slider, 0.85), steps=4)
+        mouse.move(*thumb(slider, 0.55), steps=4)
         mouse.up()
         shown.changed(between)
+    shown.button("Reset").click()
     for radio in shown.root.get_by_role("radio").all()[::-1]:
         before = shown.look()
         radio.check()
@@ -179,8 +201,21 @@ def test_mouse(show, case):
 
 
 @each_explorer
-def test_mouse_on_the_figures(show, case):
-    shown = show(case)
+def test_sliders_that_wait_for_the_next_step(again, case):
+    shown = again(case)
+    for name in case.quiet:
+        slider = shown.root.get_by_role("slider", name=name)
+        before = slider.get_attribute("aria-valuetext")
+        shown.page.mouse.move(*thumb(slider))
+        shown.page.mouse.down()
+        shown.page.mouse.move(*thumb(slider, 0.9), steps=4)
+        shown.page.mouse.up()
+        assert slider.get_attribute("aria-valuetext") != before
+
+
+@each_explorer
+def test_mouse_on_the_figures(again, case):
+    shown = again(case)
     figures = shown.root.locator("svg.attn-draggable")
     assert figures.count() == case.figures
     for figure in figures.all():
@@ -198,27 +233,32 @@ def test_mouse_on_the_figures(show, case):
 
 
 @each_explorer
-def test_keyboard(show, case):
-    shown = show(case)
+def test_keyboard(again, case):
+    shown = again(case)
     keyboard = shown.page.keyboard
-    for slider in shown.sliders.all():
+    for slider in shown.loud():
         slider.focus()
-        # Away from the ends first, where an arrow key would have no effect.
-        seen = [shown.look()]
-        for key in ("Home", "ArrowRight", "PageUp", "End", "ArrowLeft", "PageDown"):
+        look = shown.look()
+        for key in ("ArrowRight", "PageUp", "Home"):
             keyboard.press(key)
-            shown.changed(seen[-1])
-            seen.append(shown.look())
-        low, high, value = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
+            look = shown.changed(look)
+        keyboard.press("End")
+        shown.changed(look)
+    for slider in shown.sliders.all():
+        low, high, step = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
+        slider.focus()
         keyboard.press("Home")
         assert float(slider.input_value()) == pytest.approx(low)
         keyboard.press("ArrowRight")
-        assert float(slider.input_value()) == pytest.approx(low + value)
+        assert float(slider.input_value()) == pytest.approx(low + step)
+        keyboard.press("ArrowLeft")
+        assert float(slider.input_value()) == pytest.approx(low)
         keyboard.press("End")
-        assert float(slider.input_value()) == pytest.approx(high, abs=value)
+        assert float(slider.input_value()) == pytest.approx(high, abs=step)
         assert slider.get_attribute("aria-valuetext") == slider.evaluate(
             "(input) => input.parentElement.querySelector('output').textContent"
         )
+    shown.button("Reset").click()
     if radio := shown.root.locator("input[type=radio]:checked").all():
         radio[0].focus()
         before = shown.look()
@@ -227,11 +267,11 @@ def test_keyboard(show, case):
 
 
 @each_explorer
-def test_touch(show, case):
-    shown = show(case, phone=True)
-    for slider in shown.sliders.all():
+def test_touch(again, case):
+    shown = again(case, phone=True)
+    for slider in shown.loud():
         before = shown.look()
-        touch(shown.page, thumb(slider), thumb(slider, 0.2), thumb(slider, 0.75))
+        touch(shown.page, thumb(slider), thumb(slider, 0.2), thumb(slider, 0.55))
         dragged = shown.changed(before)
         shown.page.touchscreen.tap(*thumb(slider, 0.3))
         shown.changed(dragged)
@@ -240,7 +280,7 @@ def test_touch(show, case):
         before = shown.look()
         shown.page.touchscreen.tap(*start)
         tapped = shown.changed(before)
-        touch(shown.page, start, (end[0], start[1]), (start[0] + 20, start[1]))
+        touch(shown.page, start, (end[0], start[1] + 25))
         shown.changed(tapped)
         assert figure.evaluate("(svg) => getComputedStyle(svg).touchAction") == "pan-y", (
             "a finger that moves up or down on the figure scrolls the page"
@@ -248,8 +288,8 @@ def test_touch(show, case):
 
 
 @each_explorer
-def test_fits_a_phone(show, case):
-    shown = show(case, phone=True)
+def test_fits_a_phone(again, case):
+    shown = again(case, phone=True)
     box = shown.root.bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
@@ -346,15 +386,22 @@ def test_copy_link_where_the_clipboard_is_closed(show, case):
 # ---- Two explorers on one page ------------------------------------------------------------------
 
 
-def test_explorers_on_one_page_do_not_disturb_each_other(show):
+def test_explorers_on_one_page_do_not_disturb_each_other(again):
     width, descent = CASES[1:]
-    shown = show(width)
+    shown = again(width)
     other = Shown(shown.page, descent.slug)
     before, untouched = shown.look(), other.look()
     shown.sliders.first.focus()
     shown.page.keyboard.press("Home")
     shown.changed(before)
+    shown.root.get_by_role("radio").last.check()
     assert other.look() == untouched
+    other.root.get_by_role("radio").last.check()
+    assert shown.root.get_by_role("radio").last.is_checked()
+    ids = shown.page.evaluate(
+        "[...document.querySelectorAll('.attn-explorer [id]')].map((e) => e.id)"
+    )
+    assert len(ids) == len(set(ids)), f"ids that are used twice: {ids}"
 
 
 # ---- Playing ------------------------------------------------------------------------------------
@@ -448,8 +495,8 @@ def test_without_motion_play_jumps_to_the_end(show):
 
 
 @each_explorer
-def test_tab_reaches_every_control_and_shows_where_it_is(show, case):
-    shown = show(case)
+def test_tab_reaches_every_control_and_shows_where_it_is(again, case):
+    shown = again(case)
     shown.root.evaluate("""(root) => {
       root.tabIndex = -1;
       root.focus();
@@ -471,8 +518,8 @@ def test_tab_reaches_every_control_and_shows_where_it_is(show, case):
 
 
 @each_explorer
-def test_names_for_those_who_do_not_see(show, case):
-    shown = show(case)
+def test_names_for_those_who_do_not_see(again, case):
+    shown = again(case)
     assert shown.root.get_attribute("aria-label")
     for picture in shown.root.locator("svg").all():
         assert picture.get_attribute("role") == "img"
@@ -487,9 +534,10 @@ def test_names_for_those_who_do_not_see(show, case):
 
 @each_explorer
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing(show, case, dark):
-    shown = show(case, dark=dark)
-    results = Axe().run(shown.page, context=f"#{case.slug}").response
+def test_axe_finds_nothing(again, case, dark):
+    shown = again(case, dark=dark)
+    options = {"resultTypes": ["violations"], "preload": False}
+    results = Axe().run(shown.page, context=f"#{case.slug}", options=options).response
     assert [v["id"] for v in results["violations"]] == [], "\n".join(
         f"{violation['id']}: {violation['help']}: {node['html'][:150]} {node['failureSummary']}"
         for violation in results["violations"]
@@ -498,9 +546,9 @@ def test_axe_finds_nothing(show, case, dark):
 
 
 @each_explorer
-def test_light_and_dark_differ(show, case):
+def test_light_and_dark_differ(again, case):
     def looks(dark):
-        shown = show(case, dark=dark)
+        shown = again(case, dark=dark)
         style = "(root) => [getComputedStyle(root).color, getComputedStyle(root).backgroundColor]"
         return shown.root.evaluate(style), shown.root.screenshot()
 
@@ -519,8 +567,8 @@ def numbers(text: str) -> set[str]:
 
 
 @each_explorer
-def test_the_live_explorer_takes_the_place_of_the_still_picture(show, case):
-    shown = show(case)
+def test_the_live_explorer_takes_the_place_of_the_still_picture(again, case):
+    shown = again(case)
     frame = shown.page.locator(".explorer").filter(has=shown.root)
     still = frame.locator(".explorer-still img")
     assert still.is_hidden()
@@ -531,7 +579,7 @@ def test_the_live_explorer_takes_the_place_of_the_still_picture(show, case):
 
 @each_explorer
 def test_without_javascript_the_still_picture_stands(show, case):
-    shown = show(case, java_script_enabled=False, wait=False)
+    shown = show(case, java_script_enabled=False, wait=False, allow=[r"/_static/scripts/.* csp"])
     assert shown.root.count() == 0
     still = shown.page.locator(f".explorer-still img[alt^={case.slug.title().replace('-', '')}]")
     assert still.is_visible()
