@@ -9,7 +9,7 @@ import re
 import pytest
 from playwright.sync_api import sync_playwright
 
-from .harness import NOTE_TIMES, READY, SITE, NoChromiumError, Watch, launch, serve, without_mathjax
+from .harness import NOTE_TIMES, READY, SITE, NoChromiumError, Watch, launch, serve
 
 PHONE = {
     "viewport": {"width": 390, "height": 844},
@@ -63,6 +63,13 @@ def site():
 
 
 @pytest.fixture(scope="session")
+def plain_site(site):
+    """The built site without formulas, which take half of the time that a page needs to load."""
+    with serve(SITE, without="/mathjax/") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def contexts(browser):
     """Browser contexts, one for each set of options; pages of one context share what they have loaded."""
     known = {}
@@ -88,30 +95,30 @@ def spare_pages():
 def watched(browser, contexts, spare_pages):
     """Open pages that may complain of nothing: `watched(url, dark=True, allow=["…"], …)`.
 
-    Keyword arguments: `phone`; `dark`; `math` (False leaves the formulas out); `wait` (for the explorers;
-    False where none are expected); `again` (True is content with a page at this address on which another
-    test has been); `before` (called with a new page before it loads, one that shares nothing with other
-    tests); `allow` (regular expressions of complaints that the test provokes, each of which must come);
-    and whatever a browser context takes. The page has a `watch`.
+    Keyword arguments: `phone`; `dark`; `wait` (for the explorers; False where none are expected); `again`
+    (True is content with a page at this address on which another test has been); `before` (called with a
+    new page before it loads, one that shares nothing with other tests); `allow` (regular expressions of
+    complaints that the test provokes, each of which must come); and whatever a browser context takes.
+    The page has a `watch`.
     """
     opened = []
 
     def open_page(
-        url, *, phone=False, dark=False, math=True, wait=True, again=False, before=None, allow=(),
-        **options,
-    ):  # fmt: skip
+        url, *, phone=False, dark=False, wait=True, again=False, before=None, allow=(), **options
+    ):
         options = {**(PHONE if phone else {}), **options}
         options.setdefault("color_scheme", "dark" if dark else "light")
         if before:
-            spare, page = None, new_page(browser.new_context(**options), math)
+            spare, page = None, new_page(browser.new_context(**options))
         else:
-            spare = spare_pages[repr(sorted(options.items())), math]
+            spare = spare_pages[repr(sorted(options.items()))]
             at = [one for one in spare if one.url == (url if again else "about:blank")]
-            page = at[0] if at else new_page(contexts(**options), math)
+            page = at[0] if at else new_page(contexts(**options))
             if at:
                 spare.remove(page)
         opened.append((page, spare, again, list(allow)))
         page.watch.start(url)
+        page.bring_to_front()  # a page in the background draws seldom
         if before:
             before(page)
         if page.url != url:
@@ -137,12 +144,10 @@ def watched(browser, contexts, spare_pages):
     assert not problems, "\n".join(problems)
 
 
-def new_page(context, math):
+def new_page(context):
     """A page that is watched."""
     page = context.new_page()
     page.set_default_timeout(8000)
     page.watch = Watch(page)
     page.add_init_script(NOTE_TIMES)
-    if not math:
-        without_mathjax(page)
     return page

@@ -65,14 +65,31 @@ def launch(playwright: Playwright) -> Browser:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def __init__(self, *arguments, without: str | None, **options) -> None:
+        self.without = without
+        super().__init__(*arguments, **options)
+
+    def do_GET(self) -> None:
+        """Answer with a file, or with nothing where the server is to do without it."""
+        if not self.without or self.without not in self.path:
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/javascript")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
     def log_message(self, *arguments) -> None:
         """Say nothing."""
 
 
 @contextlib.contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """Serve a folder on a free port of this machine; yields its address, without a slash at the end."""
-    handler = functools.partial(_Quiet, directory=str(folder))
+def serve(folder: Path, without: str | None = None) -> Iterator[str]:
+    """Serve a folder on a free port of this machine; yields its address, without a slash at the end.
+
+    Files with `without` in their path are empty.
+    """
+    handler = functools.partial(_Quiet, directory=str(folder), without=without)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -160,10 +177,3 @@ def slug() -> str:
     """owner/name of the repository, from _config.yml."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     return config["repository"]["url"].removeprefix("https://github.com/").strip("/")
-
-
-def without_mathjax(page: Page) -> None:
-    """Let a page do without its formulas, which take most of the time that it needs to load."""
-    page.route(
-        "**/mathjax/**", lambda route: route.fulfill(body="", content_type="text/javascript")
-    )

@@ -109,13 +109,13 @@ class Shown:
 
 
 @pytest.fixture
-def show(watched, site):
+def show(watched, plain_site):
     """Open the page of an explorer anew; `state` goes into the link."""
 
     def open_page(case: Case, state: str | None = None, **options) -> Shown:
         end = "" if state is None else f"#{case.slug}?{state}"
-        url = f"{site}/{case.page}.html{end}"
-        return Shown(watched(url, math=False, **options), case.slug, case.quiet)
+        url = f"{plain_site}/{case.page}.html{end}"
+        return Shown(watched(url, **options), case.slug, case.quiet)
 
     return open_page
 

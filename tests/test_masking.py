@@ -1,0 +1,117 @@
+"""Masks and the masked softmax, against plain loops."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attn_utils.masking import causal_mask, masked_softmax, padding_mask
+
+
+def softmax_by_loops(scores, mask):
+    """Rows of exp(score) over the permitted keys, divided by their sum."""
+    weights = torch.zeros_like(scores)
+    for index in torch.cartesian_prod(*[torch.arange(n) for n in scores.shape[:-1]]).reshape(
+        -1, scores.ndim - 1
+    ):
+        row, allowed = scores[tuple(index)], mask[tuple(index)]
+        heights = [math.exp(s) if a else 0.0 for s, a in zip(row, allowed, strict=True)]
+        total = sum(heights)
+        if total:
+            weights[tuple(index)] = torch.tensor([h / total for h in heights])
+    return weights
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**31), B=st.integers(1, 3), L=st.integers(1, 4), S=st.integers(1, 5))
+def test_equals_loops(seed, B, L, S):
+    g = torch.Generator().manual_seed(seed)
+    scores = torch.randn(B, L, S, generator=g, dtype=torch.float64)
+    mask = torch.rand(B, L, S, generator=g) < 0.6
+    torch.testing.assert_close(masked_softmax(scores, mask), softmax_by_loops(scores, mask))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 5), (2, 1, 5), (1, 1, 5), (2, 3, 1), (5,), (1,)])
+def test_mask_broadcasts(shape):
+    g = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 3, 5, generator=g)
+    mask = torch.rand(shape, generator=g) < 0.5
+    expected = softmax_by_loops(scores, mask.expand(2, 3, 5))
+    torch.testing.assert_close(masked_softmax(scores, mask), expected)
+
+
+def test_no_mask_is_softmax():
+    scores = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(masked_softmax(scores), scores.softmax(dim=-1))
+
+
+def test_true_means_may_attend():
+    weights = masked_softmax(torch.zeros(1, 3), torch.tensor([True, False, True]))
+    torch.testing.assert_close(weights, torch.tensor([[0.5, 0.0, 0.5]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_fully_masked_rows_are_zero_with_zero_gradient(dtype):
+    scores = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=dtype, requires_grad=True)
+    weights = masked_softmax(scores, torch.tensor([[False, False], [True, True]]))
+    assert weights.dtype == dtype
+    assert weights[0].tolist() == [0, 0]
+    weights.square().sum().backward()
+    assert scores.grad[0].tolist() == [0, 0]
+    assert scores.grad[1].abs().min() > 0
+
+
+def test_gradients():
+    scores = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[True, False, True, True], [False] * 4, [False, True, False, False]])
+    assert torch.autograd.gradcheck(lambda s: masked_softmax(s, mask), scores.requires_grad_())
+
+
+def test_large_scores_and_infinite_scores_at_masked_places():
+    scores = torch.tensor([[1e4, -1e4, 1e38], [-math.inf, 0.0, 1.0]])
+    weights = masked_softmax(scores, torch.tensor([[True, True, False], [False, True, True]]))
+    assert weights[0].tolist() == [1, 0, 0]
+    torch.testing.assert_close(weights[1, 1:], torch.tensor([0.0, 1.0]).softmax(dim=0))
+
+
+def test_nothing_is_changed_in_place():
+    scores, mask = torch.randn(3, 4), torch.rand(3, 4) < 0.5
+    before = scores.clone(), mask.clone()
+    masked_softmax(scores, mask)
+    assert torch.equal(scores, before[0])
+    assert torch.equal(mask, before[1])
+
+
+def test_padding_mask():
+    mask = padding_mask(torch.tensor([2, 0, 3]), 3)
+    assert mask.shape == (3, 1, 3)
+    assert mask[:, 0].tolist() == [[True, True, False], [False] * 3, [True] * 3]
+    weights = masked_softmax(torch.zeros(3, 2, 3), mask)
+    assert weights[1].abs().max() == 0
+    torch.testing.assert_close(weights[0], torch.tensor([[0.5, 0.5, 0.0]] * 2))
+
+
+def test_causal_mask():
+    mask = causal_mask(3)
+    assert mask.dtype == torch.bool
+    assert mask.tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: masked_softmax(torch.zeros(2, 3), torch.ones(3)), TypeError, "True = may attend; got torch.float32"),
+        (lambda: masked_softmax(torch.zeros(2, 3, dtype=torch.long)), TypeError, "torch.int64"),
+        (lambda: masked_softmax(torch.zeros(2, 0)), ValueError, r"no keys.*\(2, 0\)"),
+        (lambda: masked_softmax(torch.zeros(2, 3), torch.zeros(2, 4) > 0), ValueError, r"\(2, 4\).*\(2, 3\)"),
+        (lambda: masked_softmax(torch.zeros(2, 3), torch.zeros(4, 2, 3) > 0), ValueError, r"\(4, 2, 3\)"),
+        (lambda: padding_mask(torch.tensor([1.0]), 3), TypeError, "torch.float32"),
+        (lambda: padding_mask(torch.tensor([[1]]), 3), ValueError, r"\(1, 1\)"),
+        (lambda: padding_mask(torch.tensor([1, 4]), 3), ValueError, r"from 0 to 3, got \[1, 4\]"),
+    ],
+)  # fmt: skip
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
