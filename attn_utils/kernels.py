@@ -355,8 +355,9 @@ def _pool_fused(
     query: Tensor, key: Tensor, value: Tensor, width: Tensor, dtype: torch.dtype
 ) -> Tensor:
     """Gaussian pooling as dot-product attention: -‖q - k‖²/2h² = (q·k - ‖k‖²/2) / h² + a constant per query."""
-    centre = key.detach().mean(dim=0)
-    q, k, v = (t.to(dtype) for t in (query - centre, key - centre, value.reshape(len(key), -1)))
+    q, k, v = (t.to(dtype) for t in (query, key, value.reshape(len(key), -1)))
+    centre = k.detach().mean(dim=0)
+    q, k = q - centre, k - centre
     q = torch.cat([q, torch.ones_like(q[:, :1])], dim=1) / width.to(dtype) ** 2  # (L, d + 1)
     k = torch.cat([k, -k.square().sum(dim=1, keepdim=True) / 2], dim=1)  # (S, d + 1)
     # The kernel that holds no matrix wants query, key and value of one width: fill up with zeros.
