@@ -207,26 +207,12 @@ def test_explorers_are_ready_soon(visit, report, name):
     assert ready < MOST_WAIT
 
 
-@each_notebook
-def test_little_moves_while_the_explorers_appear(browser, site, report, name):
-    for phone in (False, True):
-        context = browser.new_context(**(PHONE if phone else {}))
-        page = new_page(context)
-        page.goto(f"{site}/{name}.html")
-        headings = page.locator("section.attn-explorer").evaluate_all(
-            "(all) => all.map((one) => one.closest('section[id]:not(.attn-explorer)').id)"
-        )
-        context.close()
-        for heading in headings:
-            context = browser.new_context(**(PHONE if phone else {}))
-            page = new_page(context)
-            page.goto(f"{site}/{name}.html#{heading}")
-            settle(page)
-            shifts = page.evaluate("shifts")
-            context.close()
-            total = sum(shift["value"] for shift in shifts)
-            report(f"{name}#{heading}{' (phone)' if phone else ''}: layout shift {total:.3f}")
-            assert total <= MOST_SHIFT, shifts
+@each_page
+def test_little_moves_while_the_page_appears(visit, report, name):
+    for kind, one in (("desk", visit(name)), ("phone", visit(name, phone=True, dark=True))):
+        shift = sum(entry["value"] for entry in one.facts["shifts"])
+        report(f"{name} ({kind}): cumulative layout shift {shift:.3f}")
+        assert shift <= MOST_SHIFT, one.facts["shifts"]
 
 
 # ---- The site as a whole ------------------------------------------------------------------------
