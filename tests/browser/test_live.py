@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from .harness import ROOT
 
@@ -113,17 +115,17 @@ class Notebook:
     def run(self, number: int) -> None:
         """Run a cell and wait until the kernel is done with it."""
         prompt = self.cells.nth(number).locator(".jp-InputArea-prompt")
-        before = prompt.inner_text()
-        self.cells.nth(number).locator(".cm-content").click()
-        self.page.keyboard.press("Control+Enter")
-        self.page.wait_for_function(
-            """([number, before]) => {
-              const cell = document.querySelectorAll(".jp-CodeCell")[number];
-              const now = cell.querySelector(".jp-InputArea-prompt").textContent.trim();
-              return /^\\[\\d+\\]:$/.test(now) && now !== before.trim();
-            }""",
-            arg=[number, before],
-        )
+        before = prompt.inner_text().strip()
+        # A key pressed while the kernel is still being connected is lost: press it until the cell starts.
+        for _ in range(8):
+            self.cells.nth(number).locator(".cm-content").click()
+            self.page.keyboard.press("Control+Enter")
+            try:
+                expect(prompt).not_to_have_text(before, timeout=3000)
+                break
+            except AssertionError:
+                continue
+        expect(prompt).to_have_text(re.compile(r"^\[\d+\]:$"), timeout=30_000)
 
     def width(self) -> float:
         """explorer.width, asked of Python."""
@@ -138,6 +140,7 @@ def test_both_directions_and_the_arrow_keys(browser, lab):
     page.set_default_timeout(30_000)
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.bring_to_front()
     page.goto(lab)
     page.locator(".jp-CodeCell").nth(len(CELLS) - 1).wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()

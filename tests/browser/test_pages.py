@@ -263,7 +263,7 @@ def test_the_theme_button_changes_the_theme(watched, site):
 
 
 @each_page
-def test_opened_from_disk(watched, name):
+def test_opened_from_disk(watched, site, name):
     page = watched((SITE / f"{name}.html").as_uri(), wait=False)
     settle(page)
     facts = page.evaluate(FACTS)
