@@ -15,8 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 Kernel = str | Callable[[Tensor], Tensor]
 
-# How many weights a chunk may hold when nobody asks for the whole matrix: 1 MiB in float32.
-_CHUNK = 2**18
+# How many weights may exist at once when nobody asks for the whole matrix: 2 MiB in float32.
+_CHUNK = 2**19
 
 
 def gaussian(u: Tensor) -> Tensor:
@@ -89,6 +89,7 @@ KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "triangular": triangular,
     "constant": constant,
 }
+_COMPACT = (boxcar, epanechnikov, triangular)  # 0 from |u| = 1 on
 
 
 def nadaraya_watson(
@@ -107,15 +108,15 @@ def nadaraya_watson(
     Args:
         query: (L,) or (L, d), float32 or float64.
         key: (S,) or (S, d), in the same unit and of the same dtype.
-        value: (S,) or (S, v).
-        kernel: a name from ``KERNELS``, or a function of the scaled distance u (L, S).
+        value: (S,) or (S, v), of the same dtype.
+        kernel: a name from ``KERNELS``, or a function of the scaled distances u (L, S) to heights (L, S).
         width: in the unit of the keys: a number, a scalar tensor, (S,) for one width per key or (L, 1)
-            for one per query. A width per key scales the distance only; the kernel is not divided by it.
+            for one per query. A width per key scales the distance only: there is no further factor 1 / width.
         empty: what a query gets when every weight is 0, as with a compact kernel and no key in reach:
             "nearest" (the nearest key, shared between equally near ones), "nan", or "raise".
-        need_weights: False returns None in place of the weights and never holds an L x S matrix:
-            the Gaussian runs as one fused attention call, the others in chunks of queries. The fused call
-            adds up in the inputs' dtype: over 100,000 keys float32 keeps four digits, float64 all.
+        need_weights: False returns None in place of the weights and never holds an L x S matrix, in the
+            backward pass either: the Gaussian runs as one fused attention call where that is exact enough,
+            everything else in chunks of queries.
 
     Returns:
         The estimate, (L,) or (L, v), and the weights (L, S): non-negative, each row sums to 1.
@@ -128,20 +129,21 @@ def nadaraya_watson(
     Source:
         Nadaraya (1964), On Estimating Regression; Watson (1964), Smooth Regression Analysis.
     """
-    query, key = _points("query", query), _points("key", key)
-    value = _values(value, key)
-    if query.shape[1] != key.shape[1] or query.dtype != key.dtype:
-        raise _mismatch("query", query, "key", key)
+    query, key, values = _points(query=query, key=key, value=value)  # (L, d), (S, d), (S, v)
     width = _width(width, len(query), key)
     kernel = _kernel(kernel)
     if empty not in ("nearest", "nan", "raise"):
         raise ValueError(f'empty must be "nearest", "nan" or "raise", got {empty!r}')
+    weights = None
     if need_weights:
-        weights = _weights(_distance(query, key), width, kernel, empty)
-        return weights @ value, weights
-    if kernel is gaussian and (dtype := _fused_dtype(query, key, width)):
-        return _pool_fused(query, key, value, width, dtype), None
-    return _pool_in_chunks(query, key, value, width, kernel, empty), None
+        estimate, weights = _pool(query, key, values, width, kernel, empty)
+    elif kernel is gaussian and (dtype := _fused_dtype(query, key, values, width)):
+        estimate = _pool_fused(query, key, values, width, dtype)
+    else:
+        estimate = _pool_in_chunks(query, key, values, width, kernel, empty)
+    if empty == "raise":
+        _check_reach(estimate, query, key, width)
+    return estimate.reshape(len(query), *value.shape[1:]), weights
 
 
 def leave_one_out_error(
@@ -156,7 +158,7 @@ def leave_one_out_error(
         width: a number, a scalar tensor, (S,) per key or (S, 1) per query; the error is differentiable in it.
 
     Returns:
-        A scalar tensor, at least 0.
+        A scalar tensor, at least 0. It is computed from an S x S matrix.
 
     Raises:
         TypeError, ValueError: as ``nadaraya_watson``, or fewer than 2 keys.
@@ -164,13 +166,12 @@ def leave_one_out_error(
     Source:
         Stone (1974), Cross-Validatory Choice; Clark (1975), A Calibration Curve for Radiocarbon Dates.
     """
-    key = _points("key", key)
-    value = _values(value, key)
+    key, value = _points(key=key, value=value)  # (S, d), (S, v)
     if len(key) < 2:
         raise ValueError(f"leaving one out needs at least 2 keys, got {len(key)}")
     width = _width(width, len(key), key)
     itself = torch.eye(len(key), dtype=torch.bool, device=key.device)
-    weights = _weights(_distance(key, key), width, _kernel(kernel), "nearest", absent=itself)
+    weights, _ = _weights(_distance(key, key), width, _kernel(kernel), absent=itself)
     return (weights @ value - value).square().mean()
 
 
@@ -193,20 +194,12 @@ def choose_width(
         One of the candidates; the smaller one if two are equally good.
 
     Raises:
-        TypeError, ValueError: as ``leave_one_out_error``, or no candidates, or all keys coincide.
+        TypeError, ValueError: as ``leave_one_out_error``; the candidates are not a row of positive finite
+            numbers, or there is none; without candidates, all keys coincide.
     """
-    if widths is None:
-        distance = _distance(_points("key", key), _points("key", key)).detach()
-        nearest = distance.masked_fill(distance == 0, math.inf).amin(dim=1)
-        if not torch.isfinite(nearest).any():
-            raise ValueError("all keys coincide, so no width is better than another")
-        low, high = nearest.median().clamp(max=distance.max()) / 10, 2 * distance.max()
-        widths = torch.logspace(math.log10(low), math.log10(high), 100)
-    widths = sorted(float(width) for width in widths)
-    if not widths:
-        raise ValueError("widths is empty: there is nothing to choose from")
+    grid = _default_widths(*_points(key=key)) if widths is None else _grid(widths)
     with torch.no_grad():
-        return min(widths, key=lambda width: leave_one_out_error(key, value, kernel, width).item())
+        return min(grid, key=lambda width: leave_one_out_error(key, value, kernel, width).item())
 
 
 def local_widths(key: Tensor, width: float, alpha: float = 0.5) -> Tensor:
@@ -229,7 +222,7 @@ def local_widths(key: Tensor, width: float, alpha: float = 0.5) -> Tensor:
     Source:
         Abramson (1982), On Bandwidth Variation in Kernel Estimates; Silverman (1986), section 5.3.
     """
-    key = _points("key", key)
+    (key,) = _points(key=key)
     width = _width(width, len(key), key)
     if width.ndim:
         raise ValueError(f"the pilot width must be one number, got shape {tuple(width.shape)}")
@@ -258,9 +251,7 @@ def knn_widths(query: Tensor, key: Tensor, k: int) -> Tensor:
         TypeError, ValueError: as ``nadaraya_watson``; k is out of range; the k-th nearest key of a query
             coincides with it, so that its width would be 0.
     """
-    query, key = _points("query", query), _points("key", key)
-    if query.shape[1] != key.shape[1] or query.dtype != key.dtype:
-        raise _mismatch("query", query, "key", key)
+    query, key = _points(query=query, key=key)  # (L, d), (S, d)
     if not isinstance(k, int) or not 1 <= k <= len(key):
         raise ValueError(f"k must be a whole number from 1 to {len(key)} (the keys), got {k!r}")
     width = _distance(query, key).kthvalue(k, dim=1, keepdim=True).values  # (L, 1)
@@ -276,100 +267,178 @@ def _distance(query: Tensor, key: Tensor) -> Tensor:
     """Euclidean distances (L, S) between points (L, d) and (S, d)."""
     if key.shape[1] == 1:
         return (query - key.T).abs()
-    # Without the matrix product that is faster, and cancels for points close together.
+    # By way of a matrix product it would be faster, and cancel for points close together.
     return torch.cdist(query, key, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _hide(x: Tensor, absent: Tensor | None, instead: float) -> Tensor:
+    """x (L, S) with another number at the keys that are absent."""
+    return x if absent is None else x.masked_fill(absent, instead)
 
 
 def _weights(
     distance: Tensor,
     width: Tensor,
     kernel: Callable[[Tensor], Tensor],
-    empty: str,
     absent: Tensor | None = None,
-) -> Tensor:
-    """Attention weights (L, S) from distances (L, S); keys marked in ``absent`` (L, S) get weight 0."""
+) -> tuple[Tensor, Tensor]:
+    """Weights (L, S) from distances (L, S), and which rows have no key in reach (L, 1).
 
-    def without_absent(x: Tensor, instead: float) -> Tensor:
-        return x if absent is None else x.masked_fill(absent, instead)
-
-    u = distance / width  # (L, S)
+    Those rows listen to the nearest key. Keys marked in ``absent`` (L, S) get weight 0.
+    """
     if kernel is gaussian:
-        nearest = without_absent(u.detach(), math.inf).amin(dim=1, keepdim=True)  # (L, 1)
-        if not torch.isfinite(nearest).all():
-            raise ValueError(
-                f"distance / width overflows {u.dtype} at width {width.min().item():g}"
-            )
-        # -u²/2 up to a constant per row, as a product: the nearest key gets exactly 0, nothing underflows.
-        scores = -(u - nearest) * (u + nearest) / 2
-        return torch.softmax(without_absent(scores, -math.inf), dim=1)
-    closeness = without_absent(kernel(u), 0)
-    total = closeness.sum(dim=1, keepdim=True)  # (L, 1)
-    lonely = total == 0
-    weights = closeness / total.masked_fill(lonely, 1)
-    if not lonely.any():
-        return weights
-    reach = without_absent(distance.detach(), math.inf)
-    nearest = reach.amin(dim=1, keepdim=True)
-    if empty == "raise":
-        raise ValueError(
-            f"{int(lonely.sum())} of {len(distance)} queries have no key in reach; the nearest key of the"
-            f" first is {nearest[lonely][0].item():g} away, the widths go up to {width.max().item():g}"
-        )
-    share = (reach == nearest).to(weights.dtype)
-    answer = share / share.sum(dim=1, keepdim=True) if empty == "nearest" else math.nan
-    return torch.where(lonely, answer, weights)
+        return _gaussian_weights(distance, width, absent), distance.new_zeros(len(distance), 1) > 0
+    # Beyond reach, further away changes nothing: no overflow, no 0 · ∞ in the gradients.
+    near = torch.minimum(distance, 2 * width.detach()) if kernel in _COMPACT else distance
+    u = near / width  # (L, S)
+    height = kernel(u)
+    if height.shape != u.shape:
+        raise ValueError(f"kernel made {tuple(height.shape)} of distances {tuple(u.shape)}")
+    height = _hide(height, absent, 0)
+    total = height.sum(dim=1, keepdim=True)  # (L, 1)
+    if not torch.isfinite(total).all():
+        bad = total[~torch.isfinite(total)][0].item()
+        raise ValueError(f"kernel gave heights whose sum over the keys is {bad}")
+    lonely = total.abs() < torch.finfo(total.dtype).tiny
+    # The fill keeps 0/0 out of the rows that `where` drops: its gradient would be NaN.
+    weights = height / total.masked_fill(lonely, 1)
+    if lonely.any():
+        reach = _hide(distance.detach(), absent, math.inf)
+        nearest = (reach == reach.amin(dim=1, keepdim=True)).to(height.dtype)
+        weights = torch.where(lonely, nearest / nearest.sum(dim=1, keepdim=True), weights)
+    return weights, lonely
 
 
-def _pool_in_chunks(query, key, value, width, kernel, empty) -> Tensor:
-    """The estimate, a few queries at a time, so that no more than _CHUNK weights exist at once."""
+def _gaussian_weights(distance: Tensor, width: Tensor, absent: Tensor | None) -> Tensor:
+    """softmax(-u²/2) over the keys, u = distance / width, at any width, with finite gradients.
+
+    Far from all keys the squares overflow and no longer tell the nearest key from the next. So the scores
+    are taken relative to the nearest key's, as a product. Two more steps change no weight; they keep
+    0 · ∞ out of the gradients: once the nearest key is so many widths away that it takes all, the width need
+    not shrink further, and a key 60 widths beyond the nearest has weight 0 and need not move further away.
+    """
+    limits = torch.finfo(distance.dtype)
+    with torch.no_grad():
+        nearest = _hide(distance / width, absent, math.inf).amin(dim=1, keepdim=True)  # (L, 1)
+        nearest = nearest.clamp(max=limits.max)
+        # Distances differ by at least eps, relatively: beyond this u, that is 800 in u²/2.
+        widen = (nearest / (40 / math.sqrt(limits.eps))).clamp(min=1)  # (L, 1)
+        nearest = nearest / widen
+    width = width * widen
+    u = torch.minimum(distance, (nearest + 60) * width.detach()) / width  # (L, S)
+    scores = -(u - nearest) * (u + nearest) / 2
+    return torch.softmax(_hide(scores, absent, -math.inf), dim=1)
+
+
+def _pool(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    width: Tensor,
+    kernel: Callable[[Tensor], Tensor],
+    empty: str,
+) -> tuple[Tensor, Tensor]:
+    """Estimate (L, v) and weights (L, S); NaN in rows with no key in reach, unless they take the nearest."""
+    weights, lonely = _weights(_distance(query, key), width, kernel)
+    estimate = weights @ value
+    if empty == "nearest":
+        return estimate, weights
+    # Filled in afterwards: NaN weights would make the values' gradient NaN, even under a loss that skips them.
+    return estimate.masked_fill(lonely, math.nan), weights.masked_fill(lonely, math.nan)
+
+
+def _pool_in_chunks(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    width: Tensor,
+    kernel: Callable[[Tensor], Tensor],
+    empty: str,
+) -> Tensor:
+    """The estimate (L, v), a few queries at a time, so that no more than _CHUNK weights exist at once."""
 
     def pool(query: Tensor, width: Tensor) -> Tensor:
-        return _weights(_distance(query, key), width, kernel, empty) @ value
+        return _pool(query, key, value, width, kernel, empty)[0]
 
     rows = max(1, _CHUNK // len(key))
-    estimate = value.new_empty(len(query), *value.shape[1:])
-    for start in range(0, len(query), rows):
-        part = slice(start, start + rows)
-        arguments = query[part], width[part] if width.ndim == 2 else width
-        # Recomputing a chunk in the backward pass is what keeps all chunks from being held until then.
-        estimate[part] = checkpoint(pool, *arguments, use_reentrant=False)
-    return estimate
+    queries = query.split(rows)
+    widths = width.split(rows) if width.ndim == 2 else [width] * len(queries)
+    # Recomputing a chunk in the backward pass is what keeps all chunks from being held until then.
+    again = {"use_reentrant": False, "preserve_rng_state": False}
+    return torch.cat(
+        [checkpoint(pool, q, w, **again) for q, w in zip(queries, widths, strict=True)]
+    )
 
 
-def _fused_dtype(query: Tensor, key: Tensor, width: Tensor) -> torch.dtype | None:
-    """The dtype in which the fused call keeps five digits, or None if none does.
+def _fused_dtype(query: Tensor, key: Tensor, value: Tensor, width: Tensor) -> torch.dtype | None:
+    """The dtype in which the fused call keeps five digits, or None where there is none.
 
-    The call computes u² as a difference of numbers as large as (radius / width)², so it loses that many digits.
+    It computes u² as a difference of numbers as large as (radius / width)², so it loses that many digits.
+    Over several features it adds up as many rounding errors as there are keys.
     """
-    if width.ndim == 1 or len(query) == 0:
+    # Other devices have kernels that hold the matrix for some dtypes and sizes; chunks never do.
+    if width.ndim == 1 or len(query) == 0 or query.device.type != "cpu":
         return None
-    points = torch.cat([query, key]).detach()
-    magnitude = ((points - key.detach().mean(dim=0)).norm(dim=1).max() / width.detach().min()) ** 2
-    for dtype in (query.dtype, torch.float64):
-        if magnitude * torch.finfo(dtype).eps < 5e-6:
-            return dtype
-    return None
+    centre = key.detach().mean(dim=0)
+    radius = max((x.detach() - centre).norm(dim=1).max() for x in (query, key))
+    loss = (radius / width.detach().min()).square().item()
+    if max(key.shape[1] + (not _bias_apart(key, width)), value.shape[1]) > 1:
+        loss = max(loss, len(key) / 150)
+    dtypes = (d for d in (key.dtype, torch.float64) if loss * torch.finfo(d).eps < 5e-6)
+    return next(dtypes, None)
 
 
 def _pool_fused(
     query: Tensor, key: Tensor, value: Tensor, width: Tensor, dtype: torch.dtype
 ) -> Tensor:
-    """Gaussian pooling as dot-product attention: -‖q - k‖²/2h² = (q·k - ‖k‖²/2) / h² + a constant per query."""
-    q, k, v = (t.to(dtype) for t in (query, key, value.reshape(len(key), -1)))
+    """Gaussian pooling as dot-product attention, (L, v).
+
+    -‖q - k‖²/2h² = q·k/h² - ‖k‖²/2h² - ‖q‖²/2h². The last term is the same for all keys, so the softmax drops it.
+    """
+    q, k, v = (t.to(dtype) for t in (query, key, value))
+    scale = width.to(dtype).square().reciprocal()  # () or (L, 1)
+    # Far from 0 the squares would cancel.
     centre = k.detach().mean(dim=0)
-    q, k = q - centre, k - centre
-    q = torch.cat([q, torch.ones_like(q[:, :1])], dim=1) / width.to(dtype) ** 2  # (L, d + 1)
-    k = torch.cat([k, -k.square().sum(dim=1, keepdim=True) / 2], dim=1)  # (S, d + 1)
-    # The kernel that holds no matrix wants query, key and value of one width: fill up with zeros.
+    q, k = (q - centre) * scale, k - centre  # (L, d), (S, d)
+    bias = -k.square().sum(dim=1, keepdim=True) / 2  # (S, 1), still to be scaled
+    if _bias_apart(key, width):
+        mask = (bias * scale).T.expand(len(q), -1)  # (L, S), in the memory of (1, S)
+    else:
+        q, k, mask = torch.cat([q, scale.expand(len(q), 1)], 1), torch.cat([k, bias], 1), None
+    # The kernel that holds no matrix wants query, key and value of one number of features, in order.
     features = max(k.shape[1], v.shape[1])
-    q, k, v = (F.pad(t, (0, features - t.shape[1]))[None, None] for t in (q, k, v))
-    output = F.scaled_dot_product_attention(q, k, v, scale=1.0)[0, 0]  # (L, features)
-    output = output[:, : value[0].numel()].to(value.dtype)
-    return output.reshape(len(query), *value.shape[1:])
+    q, k, v = (F.pad(t, (0, features - t.shape[1])).contiguous()[None, None] for t in (q, k, v))
+    output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)[0, 0]
+    return output[:, : value.shape[1]].to(value.dtype)
 
 
-def _points(name: str, x: Tensor) -> Tensor:
-    """Points as (n, d), after checking that they are floating, finite, and not empty where they are keys."""
+def _bias_apart(key: Tensor, width: Tensor) -> bool:
+    """Whether -‖k‖²/2h² can be added to the scores; else it is one more feature of the product.
+
+    With one feature the call is three times as fast as with two. But it adds the same numbers for every query,
+    and gives them no gradient.
+    """
+    wanted = torch.is_grad_enabled() and (key.requires_grad or width.requires_grad)
+    return width.ndim == 0 and not wanted
+
+
+def _points(**tensors: Tensor) -> list[Tensor]:
+    """Query, key and value, as named, each as (n, d), after checking them and that they fit together."""
+    for name, x in tensors.items():
+        _check_points(name, x)
+    columns = {name: x[:, None] if x.ndim == 1 else x for name, x in tensors.items()}
+    key = tensors["key"]
+    for name, x in tensors.items():
+        if x.dtype != key.dtype:
+            raise TypeError(f"{name} is {x.dtype} but key is {key.dtype}")
+        dim, what = (0, "lengths") if name == "value" else (1, "features")
+        if columns[name].shape[dim] != columns["key"].shape[dim]:
+            raise ValueError(f"{what} of {name} {tuple(x.shape)} and key {tuple(key.shape)} differ")
+    return list(columns.values())
+
+
+def _check_points(name: str, x: Tensor) -> None:
+    """Points must be floating, finite, (n,) or (n, d), and not empty where they are keys."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
     if x.dtype not in (torch.float32, torch.float64):
@@ -379,36 +448,31 @@ def _points(name: str, x: Tensor) -> Tensor:
     if (x.ndim == 2 and x.shape[1] == 0) or (name == "key" and len(x) == 0):
         raise ValueError(f"{name} is empty: shape {tuple(x.shape)}")
     if not torch.isfinite(x).all():
-        raise ValueError(f"{name} holds NaN or infinity at index {_first_bad(x)}")
-    return x[:, None] if x.ndim == 1 else x
+        first = (~torch.isfinite(x)).nonzero()[0].tolist()
+        raise ValueError(f"{name} holds NaN or infinity at index {first}")
 
 
-def _values(value: Tensor, key: Tensor) -> Tensor:
-    """Values (S,) or (S, v), after checking that there is one for each key."""
-    _points("value", value)
-    if len(value) != len(key) or value.dtype != key.dtype:
-        raise _mismatch("value", value, "key", key)
-    return value
-
-
-def _mismatch(name: str, x: Tensor, other: str, y: Tensor) -> Exception:
-    """The error for two tensors that do not fit together."""
-    if x.dtype != y.dtype:
-        return TypeError(f"{name} is {x.dtype} but {other} is {y.dtype}")
-    what = "features" if name == "query" else "lengths"
-    return ValueError(f"{what} of {name} {tuple(x.shape)} and {other} {tuple(y.shape)} differ")
-
-
-def _first_bad(x: Tensor) -> list[int]:
-    """Index of the first entry that is not finite."""
-    return (~torch.isfinite(x)).nonzero()[0].tolist()
+def _check_reach(estimate: Tensor, query: Tensor, key: Tensor, width: Tensor) -> None:
+    """Raise if the estimate (L, v) is NaN for a query (L, d)."""
+    lonely = estimate.isnan().any(dim=1)
+    if lonely.any():
+        first = lonely.nonzero()[0, 0]
+        away = _distance(query[first][None], key).min().item()
+        wide = (width[first] if width.ndim == 2 else width.max()).item()
+        raise ValueError(
+            f"{int(lonely.sum())} of {len(query)} queries have no key in reach: the nearest key of the first,"
+            f" {query[first].squeeze().tolist()}, is {away:g} away, the width {wide:g}"
+        )
 
 
 def _width(width: float | Tensor, queries: int, key: Tensor) -> Tensor:
     """The width as a tensor: scalar, (S,) or (L, 1)."""
     if isinstance(width, Tensor) and not width.is_floating_point():
         raise TypeError(f"width must be floating, got {width.dtype}")
-    width = torch.as_tensor(width, dtype=key.dtype, device=key.device)
+    try:
+        width = torch.as_tensor(width, dtype=key.dtype, device=key.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"width must be a number or a tensor, got {width!r}") from None
     if width.shape not in ((), (len(key),), (queries, 1)):
         raise ValueError(
             f"width must be one number, ({len(key)},) for one per key or ({queries}, 1) for one per query,"
@@ -416,7 +480,8 @@ def _width(width: float | Tensor, queries: int, key: Tensor) -> Tensor:
         )
     bad = ~((width > 0) & torch.isfinite(width))
     if bad.any():
-        raise ValueError(f"width must be positive and finite, got {width[bad].flatten()[0].item()}")
+        first = width[bad].flatten()[0].item()
+        raise ValueError(f"width must be positive and finite, got {first} (in {key.dtype})")
     return width
 
 
@@ -424,6 +489,30 @@ def _kernel(kernel: Kernel) -> Callable[[Tensor], Tensor]:
     """The kernel function of a name; a function passes through."""
     if callable(kernel):
         return kernel
-    if kernel not in KERNELS:
+    if kernel not in list(KERNELS):
         raise ValueError(f"unknown kernel {kernel!r}; known are {', '.join(KERNELS)}")
     return KERNELS[kernel]
+
+
+def _default_widths(key: Tensor) -> list[float]:
+    """100 widths, evenly on a log scale, from very local to nearly the plain mean."""
+    distance = _distance(key, key).detach()
+    nearest = distance.masked_fill(distance == 0, math.inf).amin(dim=1)
+    if not torch.isfinite(nearest).any():
+        raise ValueError("all keys coincide, so no width is better than another")
+    low, high = nearest.median() / 10, 2 * distance.max()
+    return torch.logspace(math.log10(low), math.log10(high), 100).tolist()
+
+
+def _grid(widths: Sequence[float] | Tensor) -> list[float]:
+    """Candidates from narrow to wide."""
+    try:
+        grid = sorted(float(width) for width in widths)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"widths must be a row of numbers, got {widths!r}") from None
+    if not grid:
+        raise ValueError("widths is empty: there is nothing to choose from")
+    if not (grid[0] > 0 and all(map(math.isfinite, grid))):
+        bad = next(width for width in grid if not (width > 0 and math.isfinite(width)))
+        raise ValueError(f"widths must be positive and finite, got {bad}")
+    return grid

@@ -46,7 +46,7 @@ def masked_softmax(scores: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     """Softmax over the keys that the mask permits; the others get weight 0.
 
     Args:
-        scores: (..., L, S), floating.
+        scores: (..., L, S), floating; a score of -inf permits as little as the mask's False.
         attn_mask: boolean, broadcastable to the scores, True = may attend; None permits all.
 
     Returns:
@@ -61,17 +61,24 @@ def masked_softmax(scores: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         raise TypeError(f"scores must be floating, got {scores.dtype}")
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise ValueError(f"there are no keys to attend to: scores have shape {tuple(scores.shape)}")
-    if attn_mask is None:
+    if attn_mask is not None:
+        scores = scores.masked_fill(~_fitting(attn_mask, scores), -torch.inf)
+    nobody = scores.detach().amax(dim=-1, keepdim=True) == -torch.inf
+    if not nobody.any():
         return torch.softmax(scores, dim=-1)
-    if attn_mask.dtype != torch.bool:
-        raise TypeError(f"attn_mask must be boolean, True = may attend; got {attn_mask.dtype}")
+    # In a row without any permitted key, softmax would meet -inf - -inf: it gets zeros to work on instead.
+    return torch.softmax(scores.masked_fill(nobody, 0), dim=-1).masked_fill(nobody, 0)
+
+
+def _fitting(attn_mask: Tensor, scores: Tensor) -> Tensor:
+    """The mask, after checking that it is boolean and broadcasts to the scores."""
+    if not isinstance(attn_mask, Tensor) or attn_mask.dtype != torch.bool:
+        got = attn_mask.dtype if isinstance(attn_mask, Tensor) else type(attn_mask).__name__
+        raise TypeError(f"attn_mask must be boolean, True = may attend; got {got}")
     try:
-        attn_mask = attn_mask.expand(scores.shape)
+        attn_mask.expand(scores.shape)
     except RuntimeError:
         raise ValueError(
             f"attn_mask {tuple(attn_mask.shape)} does not broadcast to scores {tuple(scores.shape)}"
         ) from None
-    # A row without any permitted key keeps its scores through the softmax, so that no -inf meets -inf.
-    nobody = ~attn_mask.any(dim=-1, keepdim=True)
-    weights = torch.softmax(scores.masked_fill(~(attn_mask | nobody), -torch.inf), dim=-1)
-    return weights.masked_fill(nobody, 0)
+    return attn_mask

