@@ -96,7 +96,7 @@ repo: $(STAMP) ## Set the repository's address everywhere: make repo SLUG=owner/
 
 .PHONY: bench
 bench: $(STAMP) ## Measure speed and memory side by side with the alternatives
-	@for file in benchmarks/bench_*.py; do echo; echo "== $$file"; $(BIN)/python "$$file"; done
+	@for file in benchmarks/bench_*.py; do echo; echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file"; done
 
 .PHONY: linkcheck
 linkcheck: $(STAMP) ## Follow every external link of the book

@@ -49,7 +49,7 @@ function render({ model, el }) {
     lossInput.show(loss);
     const flat = Math.abs(slope) < 0.005 ? " The slope is nearly zero: descent rests here." : "";
     const edge = width <= WIDTHS[0] * 1.001 ? " The width has run to the narrow end of the axis." : "";
-    return `After ${visited.length} steps the width is ${format(width)}, the ${LOSSES[loss]} loss ${format(lossHere)}, ` +
+    return `After ${visited.length} ${visited.length === 1 ? "step" : "steps"} the width is ${format(width)}, the ${LOSSES[loss]} loss ${format(lossHere)}, ` +
       `its slope in log width ${format(slope)}.${flat}${edge}`;
   }
 

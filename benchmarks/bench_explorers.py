@@ -1,7 +1,7 @@
 """What the explorers cost a slow machine: Chromium, throttled four times, on the built site.
 
     make book
-    python -m benchmarks.explorers [--json FILE]
+    python -m benchmarks.bench_explorers [--json FILE]
 
 For every slider of every explorer: scripting time of one input event (median and 95th percentile over
 a sweep of the whole range, one event a frame), and the time of the browser's own work on style and
