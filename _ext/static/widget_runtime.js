@@ -89,9 +89,11 @@
         models.set(id, createModel(state));
         await definition.initialize?.({ model: models.get(id) });
       }
-      await definition.render({ model: models.get(id), el: place });
+      // The still goes first: an explorer that a link leads to scrolls to where it will really stand.
       script.closest(".explorer")?.classList.add("explorer-ready");
+      await definition.render({ model: models.get(id), el: place });
     } catch (error) {
+      script.closest(".explorer")?.classList.remove("explorer-ready");
       console.warn("An explorer could not start:", error);
       explain(place, `This figure could not start (${error?.message ?? error}).`);
     }
