@@ -458,10 +458,9 @@ def _check_reach(estimate: Tensor, query: Tensor, key: Tensor, width: Tensor) ->
     if lonely.any():
         first = lonely.nonzero()[0, 0]
         away = _distance(query[first][None], key).min().item()
-        wide = (width[first] if width.ndim == 2 else width.max()).item()
         raise ValueError(
-            f"{int(lonely.sum())} of {len(query)} queries have no key in reach: the nearest key of the first,"
-            f" {query[first].squeeze().tolist()}, is {away:g} away, the width {wide:g}"
+            f"{int(lonely.sum())} of {len(query)} queries have no key in reach; the nearest key of the"
+            f" first is {away:g} away, the widths go up to {width.max().item():g}"
         )
 
 

@@ -87,6 +87,12 @@ export function colour(share) {
   return VIRIDIS[i].map((low, c) => Math.round(low + (t - i) * (VIRIDIS[i + 1][c] - low)));
 }
 
+// The same in 256 steps, ready to be written as pixels (red in the lowest byte: browsers run on little-endian machines).
+const PALETTE = Uint32Array.from({ length: 256 }, (_, i) => {
+  const [red, green, blue] = colour(i / 255);
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+});
+
 /**
  * A pair of axes in an SVG that scales with the page. `canvas: true` puts a canvas under the axes
  * (for heatmaps); `note` is a line below, such as what a dashed line means.
@@ -146,8 +152,9 @@ export function paintHeatmap(canvas, rows) {
   const image = context.createImageData(width, height);
   let largest = 0;
   for (const row of rows) for (const value of row) if (value > largest) largest = value;
+  const pixels = new Uint32Array(image.data.buffer);
   rows.forEach((row, r) => row.forEach((value, c) => {
-    image.data.set([...colour(value / (largest || 1)), 255], 4 * (r * width + c));
+    pixels[r * width + c] = PALETTE[Math.round((255 * value) / (largest || 1))];
   }));
   context.putImageData(image, 0, 0);
   return largest;
