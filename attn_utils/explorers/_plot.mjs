@@ -227,13 +227,19 @@ export function explorer({ model, el, state, panels, controls, draw, onReset = (
   const start = values();
   const says = element("p", { class: "attn-says", "aria-live": "polite" });
 
+  let setting = false;
   function set(changes) {
+    setting = true; // one picture at the end, not one for each trait
     for (const [name, value] of Object.entries(changes)) {
       const permitted = state[name](value);
       if (permitted !== undefined) model.set(name, permitted);
     }
+    setting = false;
     model.save_changes();
     redraw();
+  }
+  function follow() {
+    if (!setting) redraw();
   }
   function redraw() {
     says.textContent = draw(values());
@@ -268,14 +274,14 @@ export function explorer({ model, el, state, panels, controls, draw, onReset = (
   el.append(root);
 
   const onHash = () => { if (readLink()) root.scrollIntoView({ block: "center" }); };
-  for (const name of names) model.on(`change:${name}`, redraw);
+  for (const name of names) model.on(`change:${name}`, follow);
   window.addEventListener("hashchange", onHash);
   redraw();
   onHash();
   return {
     set,
     cleanup() {
-      for (const name of names) model.off(`change:${name}`, redraw);
+      for (const name of names) model.off(`change:${name}`, follow);
       window.removeEventListener("hashchange", onHash);
     },
   };

@@ -12,27 +12,35 @@ export const kernels = {
 
 /** Attention weights of one query over the keys: non-negative, sum 1. `leftOut` names a key to leave out. */
 export function weights(query, keys, width, kernel, leftOut = -1) {
-  const distances = keys.map((key, s) => (s === leftOut ? Infinity : Math.abs(query - key)));
-  const nearest = Math.min(...distances);
-  // The Gaussian relative to the nearest key: the ratio is the same and cannot underflow to 0/0.
-  const raw = distances.map((distance) => {
-    if (distance === Infinity) return 0;
-    if (kernel === "gaussian") {
-      return Math.exp(-(((distance - nearest) / width) * ((distance + nearest) / width)) / 2);
-    }
-    return kernels[kernel](distance / width);
-  });
-  const total = raw.reduce((a, b) => a + b, 0);
-  if (total > 0) return raw.map((weight) => weight / total);
-  const ties = distances.filter((distance) => distance === nearest).length;
-  return distances.map((distance) => (distance === nearest ? 1 / ties : 0));
+  const row = keys.map((key, s) => (s === leftOut ? Infinity : Math.abs(query - key))); // distances, first
+  const nearest = Math.min(...row);
+  const height = kernels[kernel];
+  let total = 0;
+  for (let s = 0; s < row.length; s++) {
+    const distance = row[s];
+    if (distance === Infinity) row[s] = 0;
+    // The Gaussian relative to the nearest key: the ratio is the same and cannot underflow to 0/0.
+    else if (kernel === "gaussian") row[s] = Math.exp(-(((distance - nearest) / width) * ((distance + nearest) / width)) / 2);
+    else row[s] = height(distance / width);
+    total += row[s];
+  }
+  if (total > 0) return row.map((weight) => weight / total);
+  const listens = keys.map((key, s) => s !== leftOut && Math.abs(query - key) === nearest);
+  const ties = listens.filter(Boolean).length;
+  return listens.map((listening) => (listening ? 1 / ties : 0));
 }
 
-export const mix = (row, values) => row.reduce((sum, weight, s) => sum + weight * values[s], 0);
+export function mix(row, values) {
+  let sum = 0;
+  for (let s = 0; s < row.length; s++) sum += row[s] * values[s];
+  return sum;
+}
 
 /** How many keys a row of weights listens to: exp of its entropy (1 = one key, S = all keys alike). */
 export function effectiveKeys(row) {
-  return Math.exp(-row.reduce((sum, w) => sum + (w > 0 ? w * Math.log(w) : 0), 0));
+  let entropy = 0;
+  for (const weight of row) if (weight > 0) entropy -= weight * Math.log(weight);
+  return Math.exp(entropy);
 }
 
 /** Mean squared error of every value estimated from the others (or, with leaveOneOut false, from all of them). */
