@@ -46,6 +46,27 @@ def pool(closeness, value, dim=1):
     return weights @ value, weights
 
 
+def area_not_above_one(function):
+    u = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
+    return torch.trapezoid(function(u), u).item() < 1.01
+
+
+def mean_zero_for_symmetric(function):
+    u = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
+    mean = torch.trapezoid(u * function(u), u).item()
+    return only_the_area(function) and abs(mean) < 1e-3 and bool((function(u) >= 0).all())
+
+
+def on_whole_numbers_only(function):
+    u = torch.linspace(-10, 10, 21, dtype=torch.float64)
+    height = function(u)
+    return (
+        torch.equal(height, height.flip(0))
+        and bool((height >= 0).all())
+        and only_the_area(function)
+    )
+
+
 def squares(query, key):
     return (query[:, None] - key).square().sum(dim=-1)
 
@@ -105,7 +126,15 @@ WRONG = {
         without_three_quarters,
         a_sharper_parabola,
     ],
-    "check_is_kernel": [always_yes, only_the_area, forgets_the_sign, forgets_the_symmetry],
+    "check_is_kernel": [
+        always_yes,
+        only_the_area,
+        forgets_the_sign,
+        forgets_the_symmetry,
+        area_not_above_one,
+        mean_zero_for_symmetric,
+        on_whole_numbers_only,
+    ],
     "check_pool_in_the_plane": [
         city_block_distance,
         normalised_over_queries,
