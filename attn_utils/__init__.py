@@ -6,6 +6,8 @@ A mask is boolean, and True means "may attend".
 
 - ``kernels``: kernel functions, Nadaraya-Watson pooling, choosing and learning the width
 - ``masking``: padding and causal masks, the masked softmax
+- ``scoring``: how well a key answers a query: six score functions
+- ``attention``: attention with any score, fused scaled dot-product attention, several heads
 - ``plotting``: the book's figures
 - ``explorers``: the book's interactive figures
 - ``exercises``: checks that wait for the reader's answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -62,23 +64,33 @@ def masked_softmax(scores: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise ValueError(f"there are no keys to attend to: scores have shape {tuple(scores.shape)}")
     if attn_mask is not None:
-        scores = scores.masked_fill(~_fitting(attn_mask, scores), -torch.inf)
+        scores = scores.masked_fill(~_check_mask(attn_mask, scores.shape), -torch.inf)
     nobody = scores.detach().amax(dim=-1, keepdim=True) == -torch.inf
-    if not nobody.any():
+    if not _any(nobody):
         return torch.softmax(scores, dim=-1)
     # In a row without any permitted key, softmax would meet -inf - -inf: it gets zeros to work on instead.
     return torch.softmax(scores.masked_fill(nobody, 0), dim=-1).masked_fill(nobody, 0)
 
 
-def _fitting(attn_mask: Tensor, scores: Tensor) -> Tensor:
-    """The mask, after checking that it is boolean and broadcasts to the scores."""
+def _any(condition: Tensor) -> bool:
+    """Whether it holds anywhere; yes, where nobody can tell yet."""
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return bool(condition.any())
+    except RuntimeError:  # under torch.func.vmap
+        return True
+
+
+def _check_mask(attn_mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """The mask, after checking that it is boolean and broadcasts to scores of this shape."""
     if not isinstance(attn_mask, Tensor) or attn_mask.dtype != torch.bool:
         got = attn_mask.dtype if isinstance(attn_mask, Tensor) else type(attn_mask).__name__
         raise TypeError(f"attn_mask must be boolean, True = may attend; got {got}")
     try:
-        attn_mask.expand(scores.shape)
+        attn_mask.expand(shape)
     except RuntimeError:
         raise ValueError(
-            f"attn_mask {tuple(attn_mask.shape)} does not broadcast to scores {tuple(scores.shape)}"
+            f"attn_mask {tuple(attn_mask.shape)} does not broadcast to scores {tuple(shape)}"
         ) from None
     return attn_mask
