@@ -121,3 +121,55 @@ def _write_numbers(ax, matrix: np.ndarray, largest: float) -> None:
     for (row, column), value in np.ndenumerate(matrix):
         ink = "black" if value > 0.6 * largest else "white"
         ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=9)
+
+
+# Architecture, its query, key and value, and the chapter that builds it.
+ROLES = {
+    "kernel pooling": ("the place asked about", "the places observed", "what was observed there", "1-2"),
+    "Bahdanau's decoder": ("its previous state", "each state of the encoder", "the same states", "7"),
+    "Luong's decoder": ("its current state", "each state of the encoder", "the same states", "7"),
+    "encoder self-attention": ("each position of a sentence", "all positions of it", "all positions of it", "8-10"),
+    "decoder self-attention": ("each position of the output", "the positions up to it", "the positions up to it", "10"),
+    "cross-attention": ("each position of the output", "each position of the encoder", "the same positions", "10"),
+    "non-local means": ("the patch around a pixel", "the patches around all pixels", "the pixels", "12"),
+    "self-attention on images": ("each pixel's features", "all pixels' features", "all pixels' features", "12"),
+    "Vision Transformer": ("each patch and the class token", "all of them", "all of them", "13"),
+}  # fmt: skip
+
+
+class RolesTable:
+    """Who is query, key and value in every architecture of the book, with one row marked.
+
+    Args:
+        here: a name from ``ROLES``: the row to mark; None marks none.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+
+    def __init__(self, here: str | None = None) -> None:
+        if here is not None and here not in ROLES:
+            raise ValueError(f"unknown architecture {here!r}; known are {', '.join(ROLES)}")
+        self.here = here
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{'>' if name == self.here else ' '} {name}: query = {query}; key = {key}; value = {value}"
+            for name, (query, key, value, _) in ROLES.items()
+        ]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(
+            f'<th scope="col">{name}</th>'
+            for name in ("architecture", "query", "key", "value", "chapter")
+        )
+        rows = []
+        for name, cells in ROLES.items():
+            mark = ' aria-current="true" style="font-weight: bold"' if name == self.here else ""
+            data = "".join(f"<td>{cell}</td>" for cell in cells)
+            arrow = "▸ " if mark else ""
+            rows.append(f'<tr{mark}><th scope="row">{arrow}{name}</th>{data}</tr>')
+        return (
+            f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        )

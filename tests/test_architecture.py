@@ -36,7 +36,7 @@ ALLOWED = {
     "decoding": {"data"},
     "plotting": set(),
     "exercises": set(),
-    "explorers": {"masking", "kernels", "positional", "attention", "plotting"},
+    "explorers": BASE | {"scoring", "attention", "plotting"},
 }
 # Modules that a reader may import on a machine without a screen, quickly.
 DRAW = {"plotting", "explorers"}

@@ -7,53 +7,79 @@ import pytest
 import torch
 import traitlets
 
-from attn_utils.explorers import KernelPooling, KernelWidth, WidthDescent
+import attn_utils.explorers
+from attn_utils.explorers import KernelPooling, KernelWidth, QueryAndKeys, WidthDescent
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 
-ALL = [KernelPooling, KernelWidth, WidthDescent]
+POOLING = [KernelPooling, KernelWidth, WidthDescent]
 KEY = torch.tensor([0.0, 0.7, 1.1, 2.0, 3.5])
 VALUE = torch.tensor([1.0, -1.0, 2.0, 0.5, 3.0])
 
 
-@pytest.fixture(params=ALL, ids=lambda cls: cls.__name__)
+QUERY, KEYS = torch.tensor([1.5, 0.5]), torch.tensor([[1.0, 1.0], [-1.0, 0.5], [0.5, -1.5]])
+VALUES = torch.tensor([[0.0, 0.0], [4.0, 0.0], [2.0, 3.0]])
+EXAMPLES = {cls: lambda cls=cls: cls(KEY, VALUE) for cls in POOLING} | {
+    QueryAndKeys: lambda: QueryAndKeys(QUERY, KEYS, VALUES)
+}
+
+
+@pytest.fixture(params=POOLING, ids=lambda cls: cls.__name__)
 def cls(request):
     return request.param
 
 
-def test_bundle_has_live_view_picture_and_words(cls):
-    data, _ = cls(KEY, VALUE)._repr_mimebundle_()
+@pytest.fixture(params=EXAMPLES, ids=lambda cls: cls.__name__)
+def example(request):
+    """Makes an explorer, a new one at each call."""
+    return EXAMPLES[request.param]
+
+
+def test_every_explorer_has_an_example():
+    assert {cls.__name__ for cls in EXAMPLES} == set(attn_utils.explorers.__all__)
+
+
+def test_bundle_has_live_view_picture_and_words(example):
+    explorer = example()
+    data, _ = explorer._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["image/png"].startswith(b"\x89PNG")
     width, height = struct.unpack(">II", data["image/png"][16:24])
     assert 600 < width < 1400
     assert 200 < height < 700
-    assert data["text/plain"].startswith(cls.__name__ + "(")
+    assert data["text/plain"].startswith(type(explorer).__name__ + "(")
 
 
-def test_words_are_the_same_for_equal_states(cls):
-    assert repr(cls(KEY, VALUE)) == repr(cls(KEY, VALUE))
+def test_words_are_the_same_for_equal_states(example):
+    assert repr(example()) == repr(example())
+
+
+def test_words_differ_where_the_state_does(cls):
     assert repr(cls(KEY, VALUE, width=0.2)) != repr(cls(KEY, VALUE, width=2.0))
 
 
-def test_ipywidgets_7_does_not_bypass_the_bundle(cls):
-    assert not callable(getattr(cls(KEY, VALUE), "_ipython_display_", None))
+def test_ipywidgets_7_does_not_bypass_the_bundle(example):
+    assert not callable(getattr(example(), "_ipython_display_", None))
 
 
-def test_state_holds_module_style_and_data_as_plain_json(cls):
-    explorer = cls(KEY, VALUE, truth=torch.zeros(61))
+def test_state_holds_module_and_style_as_plain_json(example):
+    explorer = example()
     state = explorer.get_state()
     assert "export default" in state["_esm"]
     assert ".attn-explorer" in state["_css"]
-    assert state["key"] == pytest.approx(KEY.tolist())
-    assert len(state["queries"]) == len(state["truth"]) == 61
     assert state["slug"].replace("-", "").isalpha()
-    assert set(cls.driven) <= set(state)
+    assert set(explorer.driven) <= set(state)
     assert not any(isinstance(v, bytes | memoryview) for v in state.values())
 
 
-def test_modules_are_self_contained(cls):
-    source = str(cls(KEY, VALUE)._esm)
+def test_state_holds_the_data(cls):
+    state = cls(KEY, VALUE, truth=torch.zeros(61)).get_state()
+    assert state["key"] == pytest.approx(KEY.tolist())
+    assert len(state["queries"]) == len(state["truth"]) == 61
+
+
+def test_modules_are_self_contained(example):
+    source = str(example()._esm)
     assert "import " not in source.replace("import(", "")
     assert "http://www.w3.org/2000/svg" in source
     assert source.count("://") == 1, "no address but the SVG namespace"
@@ -111,6 +137,36 @@ def test_width_descent_errors():
     assert explorer.error(0.8) == pytest.approx(expected, rel=1e-5)
     explorer.loss = "training"
     assert explorer.error(0.01) < 1e-12 < explorer.error(0.8)
+
+
+@pytest.mark.parametrize("score", ["dot", "gaussian", "cosine"])
+def test_query_and_keys_attend(score):
+    explorer = QueryAndKeys(QUERY, KEYS, VALUES, score=score)
+    scores, weights, output = (x.float() for x in explorer.attend())
+    expected = {
+        "dot": KEYS @ QUERY,
+        "gaussian": -(KEYS - QUERY).square().sum(dim=1) / 2,
+        "cosine": torch.cosine_similarity(KEYS, QUERY[None]),
+    }[score]
+    torch.testing.assert_close(scores, expected)
+    torch.testing.assert_close(weights, expected.softmax(dim=0))
+    torch.testing.assert_close(output, weights @ VALUES)
+    assert ", ".join(f"{x:.2f}" for x in weights.tolist()) in explorer.describe()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((QUERY, KEYS[:2], VALUES), ValueError, r"key must have shape \(3, 2\), got \(2, 2\)"),
+        ((QUERY[:1], KEYS, VALUES), ValueError, r"query must have shape \(2,\), got \(1,\)"),
+        ((QUERY, KEYS, VALUES * float("nan")), ValueError, "value holds NaN"),
+        ((QUERY, 3 * KEYS, VALUES), traitlets.TraitError, r"key 1 .* 0.1 to 2.5, got \(3.0, 3.0\)"),
+        ((0 * QUERY, KEYS, VALUES), traitlets.TraitError, r"query .* got \(0.0, 0.0\)"),
+    ],
+)
+def test_query_and_keys_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        QueryAndKeys(*arguments)
 
 
 def test_effective_keys():

@@ -2,6 +2,7 @@
 
 from attn_utils.explorers.kernel_pooling import KernelPooling
 from attn_utils.explorers.kernel_width import KernelWidth
+from attn_utils.explorers.query_and_keys import QueryAndKeys
 from attn_utils.explorers.width_descent import WidthDescent
 
-__all__ = ["KernelPooling", "KernelWidth", "WidthDescent"]
+__all__ = ["KernelPooling", "KernelWidth", "QueryAndKeys", "WidthDescent"]

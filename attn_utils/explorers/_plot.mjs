@@ -133,7 +133,12 @@ export function panel({ x: xDomain, y: yDomain, xLabel, yLabel, label, width = 4
       element("svg:rect", { x: left, y: top, width: right - left, height: bottom - top })),
     axes, marks,
   );
-  const axesPanel = { root, svg, legend, x, y, marks, frame: { left, right, top, bottom } };
+  /** Where a pointer is, in data units. */
+  const locate = (event) => {
+    const box = svg.getBoundingClientRect();
+    return [x.invert(((event.clientX - box.left) / box.width) * width), y.invert(((event.clientY - box.top) / box.height) * height)];
+  };
+  const axesPanel = { root, svg, legend, x, y, marks, locate, frame: { left, right, top, bottom } };
   if (canvas) {
     axesPanel.canvas = element("canvas", { "aria-hidden": "true", style:
       `left:${(100 * left) / width}%;top:${(100 * top) / height}%;` +
@@ -161,13 +166,8 @@ export function paintHeatmap(canvas, rows) {
 }
 
 /** Call `move(x, y)` in data units while a pointer (mouse, pen, finger) drags over a panel. */
-export function draggable({ svg, x, y }, move) {
-  const toData = (event) => {
-    const box = svg.getBoundingClientRect();
-    const view = svg.viewBox.baseVal;
-    move(x.invert(((event.clientX - box.left) / box.width) * view.width),
-      y.invert(((event.clientY - box.top) / box.height) * view.height));
-  };
+export function draggable({ svg, locate }, move) {
+  const toData = (event) => move(...locate(event));
   svg.classList.add("attn-draggable");
   update(svg, {
     pointerdown: (event) => { svg.setPointerCapture(event.pointerId); toData(event); },

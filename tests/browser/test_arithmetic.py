@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from attn_utils.explorers import KernelPooling, KernelWidth, WidthDescent
+from attn_utils.explorers import KernelPooling, KernelWidth, QueryAndKeys, WidthDescent
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 
@@ -218,6 +218,34 @@ def test_width_state(javascript, kernel, width):
     close(got["estimates"], estimate)
     close(got["effective"], effective_keys(expected).mean())
     close(got["leaveOneOut"], leave_one_out_error(key, value, kernel=kernel, width=width))
+
+
+# ---- A query and three keys in the plane --------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", ["dot", "gaussian", "cosine"])
+@pytest.mark.parametrize("size", [0.1, 1.0, 2.5])
+def test_attend(javascript, score, size):
+    generator = torch.Generator().manual_seed(9)
+    points = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+    points = size * points / points.norm(dim=1, keepdim=True)
+    values = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+    explorer = QueryAndKeys(points[0], points[1:], values, score=score)
+    expression = "m.attend(a[0][0], a[0].slice(1), a[1], a[2])"
+    got = javascript(QueryAndKeys, expression, points, values, score)
+    for name, expected in zip(("scores", "weights", "output"), explorer.attend(), strict=True):
+        close(got[name], expected)
+
+
+def test_attend_with_scores_that_overflow(javascript):
+    got = javascript(QueryAndKeys, "m.attend([1e3, 0], [[1, 0], [2, 0]], [[0, 0], [1, 3]], 'dot')")
+    close(got["output"], [1.0, 3.0])
+
+
+def test_within(javascript):
+    expression = "a[0].map((point) => m.within(point, [0.1, 2.5]))"
+    got = javascript(QueryAndKeys, expression, [[3, 4], [0.03, -0.04], [1, 1], [0, 0]])
+    close(got, [[1.5, 2.0], [0.06, -0.08], [1.0, 1.0], [0.1, 0.0]])
 
 
 # ---- What all explorers share -------------------------------------------------------------------

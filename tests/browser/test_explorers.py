@@ -52,6 +52,16 @@ CASES = [
         clamped_says="Width 100: a query listens to about",
     ),
     Case(
+        page="chapters/03-queries-keys-values",
+        slug="query-and-keys",
+        figures=1,
+        link="points=2,0,1,0,0,1,0,-2&score=gaussian&moved=key 2",
+        says="You move key 2. The scores (Gaussian kernel) −0.50, −2.50, −4.00 become",
+        ignored="points=1,2,3&score=foo&moved=key 4",
+        clamped="points=9,0,0,1,0,1,-9,0",
+        clamped_says="The scores (dot product) 0.00, 0.00, −6.25 become",
+    ),
+    Case(
         page="chapters/02-kernel-width",
         slug="width-descent",
         figures=1,

@@ -1,0 +1,108 @@
+"""Explorer 4: a query and three keys in the plane, weights, and the output inside the triangle of values."""
+
+import math
+
+import torch
+import traitlets
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from attn_utils.attention import attention
+from attn_utils.explorers._base import Explorer, floats, module
+from attn_utils.scoring import Cosine, DotProduct
+
+SHORTEST, LONGEST = 0.1, 2.5  # of a vector
+NAMES = ("query", "key 1", "key 2", "key 3")
+
+
+def _gaussian_score(query: Tensor, key: Tensor) -> Tensor:
+    """-‖q - k‖² / 2, (L, S): the logarithm of the Gaussian kernel of width 1."""
+    return -torch.cdist(query, key).square() / 2
+
+
+class QueryAndKeys(Explorer):
+    """One query, three keys and their values, all in the plane.
+
+    The reader drives ``points`` (x and y of the query, then of the three keys), ``score`` ("dot",
+    "gaussian" or "cosine") and ``moved``, the point that the sliders move.
+
+    Args:
+        query: position, shape (2,), as all positions of a length from 0.1 to 2.5.
+        key: positions, shape (3, 2).
+        value: shape (3, 2).
+        **traits: starting values of ``score`` and ``moved``.
+
+    Raises:
+        ValueError: a shape does not fit, or a number is not finite.
+        traitlets.TraitError: a trait's value is outside its range.
+    """
+
+    _esm = module("_plot", "query_and_keys")
+    slug = traitlets.Unicode("query-and-keys", read_only=True).tag(sync=True)
+    title = traitlets.Unicode(
+        "Drag the query and the keys: what becomes of the output?", read_only=True
+    ).tag(sync=True)
+    driven = ("points", "score", "moved")
+
+    points = traitlets.List(traitlets.Float(), minlen=8, maxlen=8).tag(sync=True)
+    values = traitlets.List(traitlets.Float(), minlen=6, maxlen=6).tag(sync=True)
+    score = traitlets.Enum(["dot", "gaussian", "cosine"], default_value="dot").tag(sync=True)
+    moved = traitlets.Enum(NAMES, default_value="query").tag(sync=True)
+
+    def __init__(self, query: Tensor, key: Tensor, value: Tensor, **traits: str) -> None:
+        shapes = {"query": (2,), "key": (3, 2), "value": (3, 2)}
+        given = {"query": query, "key": key, "value": value}
+        for name, shape in shapes.items():
+            if tuple(given[name].shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(given[name].shape)}")
+        flat = {name: floats(name, x.flatten()) for name, x in given.items()}
+        super().__init__(points=flat["query"] + flat["key"], values=flat["value"], **traits)
+
+    @traitlets.validate("points")
+    def _of_permitted_length(self, proposal) -> list[float]:
+        for name, x, y in zip(NAMES, proposal.value[::2], proposal.value[1::2], strict=True):
+            if not SHORTEST - 1e-9 <= math.hypot(x, y) <= LONGEST + 1e-9:
+                raise traitlets.TraitError(
+                    f"{name} must have a length from {SHORTEST} to {LONGEST}, got {(x, y)}"
+                )
+        return proposal.value
+
+    def attend(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (3,), weights (3,) and output (2,), in double precision."""
+        points = torch.tensor(self.points, dtype=torch.float64).reshape(4, 2)
+        value = torch.tensor(self.values, dtype=torch.float64).reshape(3, 2)
+        query, key = points[:1], points[1:]
+        score = {"dot": DotProduct(), "cosine": Cosine(), "gaussian": _gaussian_score}[self.score]
+        output, weights = attention(query, key, value, score)
+        return score(query, key)[0], weights[0], output[0]
+
+    def describe(self) -> str:
+        """Scores, weights and output."""
+        scores, weights, output = (
+            ", ".join(f"{x:.2f}" for x in numbers.tolist()) for numbers in self.attend()
+        )
+        return f"Scores {scores} become weights {weights}; the output is ({output})."
+
+    def draw(self, figure: Figure) -> None:
+        """Query and keys beside the triangle of the values."""
+        left, right = figure.subplots(1, 2)
+        points = torch.tensor(self.points).reshape(4, 2)
+        values = torch.tensor(self.values).reshape(3, 2)
+        _, weights, output = self.attend()
+        sizes = 40 + 400 * weights
+        arrow = {"arrowstyle": "-|>", "color": "C1", "lw": 2}
+        left.annotate("", points[0].tolist(), (0, 0), arrowprops=arrow)
+        left.scatter(*points[1:].T, s=sizes, color="C0", alpha=0.6)
+        for name, point in zip(("q", "k1", "k2", "k3"), points.tolist(), strict=True):
+            left.annotate(name, point, xytext=(9, 9), textcoords="offset points")
+        left.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), aspect="equal")
+        left.set(xlabel="first feature", ylabel="second feature")
+        right.fill(*values.T, color="C0", alpha=0.15)
+        right.scatter(*values.T, s=sizes, color="C0", alpha=0.6)
+        for s, (point, weight) in enumerate(zip(values.tolist(), weights.tolist(), strict=True), 1):
+            label = f"v{s}, weight {weight:.2f}"
+            right.annotate(label, point, xytext=(9, 9), textcoords="offset points")
+        right.plot(*output, "D", color="C1", label="output")
+        right.set(xlabel="first feature of a value", ylabel="second feature of a value")
+        right.margins(0.25)
+        right.legend()
