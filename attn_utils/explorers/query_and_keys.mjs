@@ -43,9 +43,9 @@ function render({ model, el }) {
     note: "arrow: query · circles: keys, as large as their weight",
     label: "The query as an arrow, three keys as circles, and for each key what the score measures." });
   const field = panel({ x: extent(values.map((v) => v[0]), 0.15), y: extent(values.map((v) => v[1]), 0.15), height: 250,
-    xLabel: "first feature of a value", yLabel: "second", note: "diamond: the output, inside the triangle of the values",
+    xLabel: "first feature of a value", yLabel: "second feature", note: "diamond: the output, inside the triangle of the values",
     label: "The values of the three keys as the corners of a triangle, and the output inside it." });
-  const bars = panel({ x: [0.5, 3.5], y: [0, 1], height: 160, xLabel: "key", yLabel: "weight", xTicks: [1, 2, 3], yTicks: [0, 0.5, 1],
+  const bars = panel({ x: [0.5, 3.5], y: [0, 1.15], height: 160, xLabel: "key", yLabel: "weight", xTicks: [1, 2, 3], yTicks: [0, 0.5, 1],
     label: "The attention weight of each key." });
 
   const at = (axes, [px, py]) => ({ cx: axes.x(px), cy: axes.y(py) });
@@ -96,7 +96,7 @@ function render({ model, el }) {
     update(answer, { transform: `translate(${field.x(output[0])},${field.y(output[1])})` });
     blocks.forEach((block, s) => update(block, { y: bars.y(weights[s]), height: bars.y(0) - bars.y(weights[s]) }));
     numbers.forEach((number, s) => {
-      update(number, { y: weights[s] > 0.85 ? bars.y(weights[s]) + 16 : bars.y(weights[s]) - 5 });
+      update(number, { y: bars.y(weights[s]) - 4 });
       number.textContent = weights[s].toFixed(2);
     });
     const point = points[NAMES.indexOf(moved)];
@@ -104,8 +104,8 @@ function render({ model, el }) {
     lengthInput.show(length(point));
     movedInput.show(moved);
     scoreInput.show(score);
-    const list = (numbers) => numbers.map((n) => n.toFixed(2)).join(", ").replaceAll("-", "−");
-    return `You move ${moved}. The scores (${SCORE_LABELS[score]}) ${list(scores)} become the weights ${list(weights)}; ` +
+    const list = (numbers) => numbers.map((n) => n.toFixed(2)).join(", ");
+    return `You move ${moved === "query" ? "the query" : moved}. The scores (${SCORE_LABELS[score]}) ${list(scores)} become the weights ${list(weights)}; ` +
       `the output is (${list(output)}).`;
   }
 
