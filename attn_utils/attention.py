@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from attn_utils.masking import _check_mask, masked_softmax
 from attn_utils.scoring import ScaledDotProduct, _check_points
 
+# Devices whose fused kernel returns 0 where the mask permits no key. Elsewhere that depends on the kernel chosen.
+_KERNEL_GIVES_ZERO = ("cpu",)
+
 
 def attention(
     query: Tensor,
@@ -183,8 +186,7 @@ def _fused(
     mask = nobody = None
     if attn_mask is not None:
         mask = _mask_as_4d(_check_mask(attn_mask, (*batch, rows, columns)), batch)
-        if query.device.type != "cpu":
-            # On a CPU rows without any permitted key come out as 0; elsewhere that depends on the kernel chosen.
+        if query.device.type not in _KERNEL_GIVES_ZERO:
             nobody = ~mask.any(dim=-1, keepdim=True)
             mask = mask | nobody
     # The kernel without a matrix wants 4 dimensions, and as many features of a value as of a key.

@@ -170,6 +170,4 @@ class RolesTable:
             data = "".join(f"<td>{cell}</td>" for cell in cells)
             arrow = "▸ " if mark else ""
             rows.append(f'<tr{mark}><th scope="row">{arrow}{name}</th>{data}</tr>')
-        return (
-            f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-        )
+        return f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -205,25 +205,27 @@ def _check_points(**tensors: Tensor) -> None:
     """Raise unless queries, keys and values, as named, are floating (..., n, features) that fit together.
 
     Raises:
-        TypeError: one is not a floating tensor, or the dtypes differ.
-        ValueError: fewer than 2 dimensions, no keys, as many values as keys missing, or batch dimensions
-            that do not broadcast.
+        TypeError: one is not floating, or the dtypes differ.
+        ValueError: fewer than 2 dimensions, no keys, not one value for each key, or batch dimensions that
+            do not broadcast.
     """
-    shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in tensors.items())
     for name, x in tensors.items():
         if not x.is_floating_point():
             raise TypeError(f"{name} must be floating, got {x.dtype}")
+        if x.dtype != tensors["key"].dtype:
+            raise TypeError(f"{name} is {x.dtype} but key is {tensors['key'].dtype}")
         if x.ndim < 2:
-            raise ValueError(f"{name} must have at least 2 dimensions (n, features): {shapes}")
-    if len({x.dtype for x in tensors.values()}) > 1:
-        dtypes = ", ".join(f"{name} {x.dtype}" for name, x in tensors.items())
-        raise TypeError(f"the dtypes differ: {dtypes}")
-    lengths = {x.shape[-2] for name, x in tensors.items() if name != "query"}
-    if 0 in lengths:
-        raise ValueError(f"there are no keys to attend to: {shapes}")
-    if len(lengths) > 1:
-        raise ValueError(f"each key needs one value: {shapes}")
+            raise ValueError(f"{name} needs 2 dimensions or more: {_shapes(tensors)}")
+        if name != "query" and x.shape[-2] == 0:
+            raise ValueError(f"there are no keys to attend to: {_shapes(tensors)}")
+        if name == "value" and x.shape[-2] != tensors["key"].shape[-2]:
+            raise ValueError(f"each key needs one value: {_shapes(tensors)}")
     try:
-        torch.broadcast_shapes(*(x.shape[:-2] for x in tensors.values()))
+        torch.broadcast_shapes(*[x.shape[:-2] for x in tensors.values()])
     except RuntimeError:
-        raise ValueError(f"the batch dimensions do not broadcast: {shapes}") from None
+        raise ValueError(f"the batch dimensions do not broadcast: {_shapes(tensors)}") from None
+
+
+def _shapes(tensors: dict[str, Tensor]) -> str:
+    """All shapes, for an error."""
+    return ", ".join([f"{name} {tuple(x.shape)}" for name, x in tensors.items()])
