@@ -94,6 +94,7 @@ def test_fused_equals_explicit_for_every_mask_and_shape(batches, rows):
     batch = torch.broadcast_shapes(*batches)
     last = {"(L, S)": (L, S), "(1, S)": (1, S), "(L, 1)": (L, 1), "(S,)": (S,)}[rows]
     heads = {(), (1,) * len(batch), batch, batch[-1:], (*batch[:-1], 1) if batch else ()}
+    heads |= {(1, *batch[1:])} if batch else set()
     for lead in heads if len(last) == 2 else {()}:
         mask = torch.rand(*lead, *last) < 0.6
         if len(last) == 2:
@@ -175,8 +176,11 @@ def test_weights_are_taken_before_dropout():
     output, weights = scaled_dot_product_attention(query, key, value, dropout=0.5, training=True)
     assert torch.equal(weights, kept)
     assert not torch.allclose(output, exact, atol=1e-2)
-    evaluated, _ = scaled_dot_product_attention(query, key, value, dropout=0.5)
-    assert torch.equal(evaluated, exact)
+    for need_weights in (True, False):
+        evaluated, _ = scaled_dot_product_attention(
+            query, key, value, dropout=0.5, need_weights=need_weights
+        )
+        torch.testing.assert_close(evaluated, exact, atol=1e-5, rtol=1e-5)
 
 
 @BOTH

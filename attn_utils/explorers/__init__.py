@@ -2,7 +2,16 @@
 
 from attn_utils.explorers.kernel_pooling import KernelPooling
 from attn_utils.explorers.kernel_width import KernelWidth
+from attn_utils.explorers.mask_painter import MaskPainter
 from attn_utils.explorers.query_and_keys import QueryAndKeys
+from attn_utils.explorers.softmax_saturation import SoftmaxSaturation
 from attn_utils.explorers.width_descent import WidthDescent
 
-__all__ = ["KernelPooling", "KernelWidth", "QueryAndKeys", "WidthDescent"]
+__all__ = [
+    "KernelPooling",
+    "KernelWidth",
+    "MaskPainter",
+    "QueryAndKeys",
+    "SoftmaxSaturation",
+    "WidthDescent",
+]
