@@ -6,6 +6,7 @@ Shapes: ``...`` batch dimensions that broadcast, ``L`` queries, ``S`` keys, ``E`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -48,8 +49,8 @@ def attention(
         Bahdanau, Cho and Bengio (2015), section 3.1; Luong, Pham and Manning (2015), section 3.1.
     """
     _check_points(query=query, key=key, value=value)
-    scores = (score or ScaledDotProduct())(query, key)  # (..., L, S)
-    weights = masked_softmax(scores, attn_mask)
+    # Scores without a name of their own are freed as soon as they are masked.
+    weights = masked_softmax((score or ScaledDotProduct())(query, key), attn_mask)  # (..., L, S)
     return weights @ value, weights
 
 
@@ -72,8 +73,8 @@ def scaled_dot_product_attention(
             the other way round.
         dropout: probability of dropping a weight. Applied in training only.
         training: whether to apply dropout.
-        need_weights: False runs PyTorch's fused kernel, which holds no L x S matrix, and returns None for the
-            weights.
+        need_weights: False runs PyTorch's fused kernel and returns None for the weights. It holds no L x S
+            matrix, except with dropout on a CPU.
 
     Returns:
         The output (..., L, Ev) and the weights (..., L, S) before dropout: each row sums to 1, and is 0,
@@ -162,6 +163,10 @@ class MultiHeadAttention(nn.Module):
             TypeError, ValueError: as ``scaled_dot_product_attention``.
         """
         _check_points(query=query, key=key, value=value)
+        for name, x in (("q", query), ("k", key), ("v", value)):
+            wanted = getattr(self, f"{name}_proj").in_features
+            if x.shape[-1] != wanted:
+                raise ValueError(f"{name}_proj takes {wanted} features, got {tuple(x.shape)}")
         q = self._split(self.q_proj(query))  # (B, H, L, D)
         k = self._split(self.k_proj(key))  # (B, H, S, D)
         v = self._split(self.v_proj(value))  # (B, H, S, D)
@@ -207,7 +212,7 @@ def _pad(x: Tensor, features: int) -> Tensor:
 def _as_4d(x: Tensor, batch: Sequence[int]) -> Tensor:
     """x (..., n, m) with its batch dimensions expanded to ``batch`` and made two."""
     x = x.expand(*batch, *x.shape[-2:])
-    return x.reshape(-1, batch[-1] if batch else 1, *x.shape[-2:])
+    return x.reshape(math.prod(batch[:-1]), math.prod(batch[-1:]), *x.shape[-2:])
 
 
 def _mask_as_4d(mask: Tensor, batch: Sequence[int]) -> Tensor:

@@ -161,18 +161,18 @@ class Additive(Score):
         """wᵀ tanh(W_q q + prepared), (..., L, S)."""
         q, k = self.q_proj(query)[..., :, None, :], prepared[..., None, :, :]
         batch = torch.broadcast_shapes(q.shape[:-3], k.shape[:-3])
-        rows = max(1, _CHUNK // (math.prod(batch) * k.shape[-2] * k.shape[-1]))
+        rows = max(1, _CHUNK // max(1, math.prod(batch) * k.shape[-2] * k.shape[-1]))
+        w = self.out_proj.weight  # (1, H)
         if q.shape[-3] <= rows:
-            return self._meet(q, k)
+            return _meet(q, k, w)
         # Recomputing a chunk in the backward pass is what keeps all chunks from being held until then.
         again = {"use_reentrant": False, "preserve_rng_state": False}
-        return torch.cat(
-            [checkpoint(self._meet, part, k, **again) for part in q.split(rows, -3)], -2
-        )
+        return torch.cat([checkpoint(_meet, part, k, w, **again) for part in q.split(rows, -3)], -2)
 
-    def _meet(self, q: Tensor, k: Tensor) -> Tensor:
-        """Scores (..., L, S) from (..., L, 1, H) and (..., 1, S, H)."""
-        return self.out_proj((q + k).tanh_())[..., 0]
+
+def _meet(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
+    """Scores (..., L, S) from (..., L, 1, H), (..., 1, S, H) and (1, H)."""
+    return F.linear((q + k).tanh_(), w)[..., 0]
 
 
 class LocationBased(Score):

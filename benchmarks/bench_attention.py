@@ -31,7 +31,7 @@ BATCH, HIDDEN = 4, 256
 ADDITIVE_LENGTHS = (64, 256)
 # (ratio of best times, ratio of extra memory) that attn_utils should not exceed; None where nothing is promised.
 TARGETS = {"fused": (1.05, None), "explicit": (1.1, None), "additive": (None, 1 / 4)}
-MIN_ROUNDS, MAX_ROUNDS = 3, 60
+MIN_ROUNDS, MAX_ROUNDS = 2, 60
 # Peaks below this say more about the allocator than about the code: no ratio.
 NOISE_MB = 100
 
@@ -127,7 +127,9 @@ def extra_mb(
     return peak_mb() - before
 
 
-def compare(contest: str, case: tuple, seconds: float, fresh_process: Callable) -> list[dict]:
+def compare(
+    contest: str, case: tuple, seconds: float, each_in_fresh_process: Callable
+) -> list[dict]:
     """One row for each side of a comparison: they take turns, in changing order."""
     names = list(CONTENDERS.get(contest, {"attn_utils": None, "plain": None}))
     jobs = {name: make_job(contest, name, *case) for name in names}
@@ -147,6 +149,8 @@ def compare(contest: str, case: tuple, seconds: float, fresh_process: Callable) 
             jobs[name]()
             times[name].append(1000 * (time.perf_counter() - start))
     length, mask, backward = case
+    threads = torch.get_num_threads()
+    memory = each_in_fresh_process(extra_mb, [(threads, contest, n, *case) for n in jobs], 1)
     return [
         {
             "contest": contest,
@@ -157,10 +161,10 @@ def compare(contest: str, case: tuple, seconds: float, fresh_process: Callable) 
             "best_ms": min(times[name]),
             "median_ms": statistics.median(times[name]),
             "rounds": len(times[name]),
-            "extra_mb": fresh_process(extra_mb, (torch.get_num_threads(), contest, name, *case)),
+            "extra_mb": peak,
             "largest_difference": difference,
         }
-        for name in jobs
+        for name, peak in zip(jobs, memory, strict=True)
     ]
 
 
@@ -225,7 +229,7 @@ def main() -> None:
         f" additive: B {BATCH}, {HIDDEN} hidden features"
     )
     rows, targets = [], {}
-    with processes.Pool(1, maxtasksperchild=1) as pool:
+    with processes.Pool(2, maxtasksperchild=1) as pool:
         for contest in TARGETS:
             print(f"\n{contest}")
             print(
@@ -234,7 +238,7 @@ def main() -> None:
             )
             pairs = []
             for case in cases[contest]:
-                pairs.append(compare(contest, case, chosen.seconds, pool.apply))
+                pairs.append(compare(contest, case, chosen.seconds, pool.starmap))
                 report(pairs[-1])
             targets[contest] = verdict(contest, pairs)
             rows += [row for pair in pairs for row in pair]

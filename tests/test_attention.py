@@ -361,6 +361,21 @@ def test_dropout_of_heads_in_training_only():
     assert torch.equal(heads(x, x, x)[0], heads(x, x, x)[0])
 
 
+@BOTH
+def test_heads_refuse_other_features(need_weights):
+    heads = MultiHeadAttention(6, 3, kdim=4)
+    with pytest.raises(ValueError, match=r"k_proj takes 4 features, got \(2, 5, 6\)"):
+        heads(torch.zeros(2, 4, 6), torch.zeros(2, 5, 6), torch.zeros(2, 5, 6), None, need_weights)
+
+
+@BOTH
+@pytest.mark.parametrize("batch", [(), (0,), (2, 0), (2, 3)])
+def test_nothing_asked(batch, need_weights):
+    query, key, value = draw(8, L=0, batch=batch)
+    output, _ = scaled_dot_product_attention(query, key, value, need_weights=need_weights)
+    assert output.shape == (*batch, 0, 6)
+
+
 def test_heads_must_divide_the_features():
     with pytest.raises(ValueError, match="num_heads 3 must divide embed_dim 8"):
         MultiHeadAttention(8, 3)

@@ -8,7 +8,14 @@ import torch
 import traitlets
 
 import attn_utils.explorers
-from attn_utils.explorers import KernelPooling, KernelWidth, QueryAndKeys, WidthDescent
+from attn_utils.explorers import (
+    KernelPooling,
+    KernelWidth,
+    MaskPainter,
+    QueryAndKeys,
+    SoftmaxSaturation,
+    WidthDescent,
+)
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 
@@ -19,8 +26,19 @@ VALUE = torch.tensor([1.0, -1.0, 2.0, 0.5, 3.0])
 
 QUERY, KEYS = torch.tensor([1.5, 0.5]), torch.tensor([[1.0, 1.0], [-1.0, 0.5], [0.5, -1.5]])
 VALUES = torch.tensor([[0.0, 0.0], [4.0, 0.0], [2.0, 3.0]])
+SCORES = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+
+
+def many_features():
+    """Query (draws, 1024) and key (draws, S, 1024)."""
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(3, 1024, generator=g), torch.randn(3, 4, 1024, generator=g)
+
+
 EXAMPLES = {cls: lambda cls=cls: cls(KEY, VALUE) for cls in POOLING} | {
-    QueryAndKeys: lambda: QueryAndKeys(QUERY, KEYS, VALUES)
+    QueryAndKeys: lambda: QueryAndKeys(QUERY, KEYS, VALUES),
+    SoftmaxSaturation: lambda: SoftmaxSaturation(*many_features()),
+    MaskPainter: lambda: MaskPainter(SCORES, "abcde", real=4),
 }
 
 
@@ -167,6 +185,72 @@ def test_query_and_keys_attend(score):
 def test_query_and_keys_refuses(arguments, error, message):
     with pytest.raises(error, match=message):
         QueryAndKeys(*arguments)
+
+
+@pytest.mark.parametrize("d", [1, 64, 1024])
+@pytest.mark.parametrize("scaled", ["yes", "no"])
+def test_softmax_saturation_measures(d, scaled):
+    query, key = many_features()
+    explorer = SoftmaxSaturation(query, key, d=d, temperature=2.0, scaled=scaled)
+    scores = (query[:, None, :d] * key[..., :d]).sum(dim=-1).double() / 2
+    weights = (scores / d**0.5 if scaled == "yes" else scores).softmax(dim=1)
+    norms = [
+        torch.autograd.functional.jacobian(lambda s: s.softmax(dim=0), w.log()) for w in weights
+    ]
+    got = explorer.measure(d)
+    assert got["largest"] == pytest.approx(weights.amax(dim=1).median().item(), abs=2e-3)
+    entropies = -(weights * weights.log()).sum(dim=1)
+    assert got["entropy"] == pytest.approx(entropies.median().item(), abs=5e-3)
+    jacobian = torch.stack([n.norm() for n in norms]).median().item()
+    assert got["jacobian"] == pytest.approx(jacobian, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("query", "key"),
+    [
+        (torch.zeros(3, 100), torch.zeros(3, 4, 1024)),
+        (torch.zeros(3, 1024), torch.zeros(2, 4, 1024)),
+        (torch.zeros(3, 1024), torch.zeros(3, 1, 1024)),
+        (torch.zeros(0, 1024), torch.zeros(0, 4, 1024)),
+    ],
+)
+def test_softmax_saturation_refuses(query, key):
+    with pytest.raises(ValueError, match=r"query must be \(draws, 1024\)"):
+        SoftmaxSaturation(query, key)
+
+
+def test_mask_painter_masks():
+    explorer = MaskPainter(SCORES, "abcde", real=3, causal="yes")
+    assert explorer.mask().int().tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 0, 0],
+    ]  # fmt: skip
+    explorer.flipped = [1] + 24 * [0]
+    assert not explorer.mask()[0].any()
+    assert explorer.weights()[0].abs().max() == 0
+    torch.testing.assert_close(explorer.weights()[1:].sum(dim=1), torch.ones(4).double())
+    explorer.when = "after"
+    assert explorer.weights()[1:].sum(dim=1).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("traits", "message"),
+    [
+        ({"real": 0}, "between 1 and 5, got 0"),
+        ({"real": 6}, "between 1 and 5, got 6"),
+        ({"flipped": [0, 1]}, "25 numbers"),
+        ({"flipped": [2] * 25}, "0 or 1"),
+        ({"when": "never"}, "when"),
+    ],
+)
+def test_mask_painter_refuses_a_state(traits, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        MaskPainter(SCORES, "abcde", **traits)
+
+
+@pytest.mark.parametrize("scores", [SCORES[:4], torch.zeros(1, 1), torch.full((5, 5), torch.nan)])
+def test_mask_painter_refuses_scores(scores):
+    with pytest.raises(ValueError, match="scores"):
+        MaskPainter(scores, "abcde")
 
 
 def test_effective_keys():

@@ -65,7 +65,7 @@ function render({ model, el }) {
     onInput: (i) => frame.set({ d: dims[i] }) });
   const temperatureInput = slider({ label: "Temperature (log scale)", min: -1, max: 1, step: 0.02, toText: (log) => format(10 ** log),
     onInput: (log) => frame.set({ temperature: 10 ** log }) });
-  const scaledInput = choice({ label: "Divide by √d", options: { yes: "yes", no: "no" }, onInput: (scaled) => frame.set({ scaled }) });
+  const scaledInput = choice({ label: "Divide by √d", options: { no: "no", yes: "yes" }, onInput: (scaled) => frame.set({ scaled }) });
   const frame = explorer({ model, el, draw, panels: [bars, curves], controls: [dInput, temperatureInput, scaledInput],
     state: { d: (given) => oneOf(dims)(Number(given)), temperature: numberBetween(0.1, 10), scaled: oneOf(["yes", "no"]) } });
   return frame.cleanup;

@@ -8,7 +8,14 @@ import math
 import pytest
 import torch
 
-from attn_utils.explorers import KernelPooling, KernelWidth, QueryAndKeys, WidthDescent
+from attn_utils.explorers import (
+    KernelPooling,
+    KernelWidth,
+    MaskPainter,
+    QueryAndKeys,
+    SoftmaxSaturation,
+    WidthDescent,
+)
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 
@@ -246,6 +253,45 @@ def test_within(javascript):
     expression = "a[0].map((point) => m.within(point, [0.1, 2.5]))"
     got = javascript(QueryAndKeys, expression, [[3, 4], [0.03, -0.04], [1, 1], [0, 0]])
     close(got, [[1.5, 2.0], [0.06, -0.08], [1.0, 1.0], [0.1, 0.0]])
+
+
+# ---- Saturation and masks -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("scaled", ["yes", "no"])
+@pytest.mark.parametrize("draws", [4, 5])
+def test_medians(javascript, temperature, scaled, draws):
+    g = torch.Generator().manual_seed(10)
+    query, key = torch.randn(draws, 1024, generator=g), torch.randn(draws, 7, 1024, generator=g)
+    explorer = SoftmaxSaturation(query, key, temperature=temperature, scaled=scaled)
+    for i, d in enumerate(explorer.dims):
+        divisor = temperature * (math.sqrt(d) if scaled == "yes" else 1)
+        expression = "m.medians(a[0], a[1])"
+        got = javascript(SoftmaxSaturation, expression, explorer.scores[i], divisor)
+        for name, expected in explorer.measure(d).items():
+            close(got[name], expected)
+
+
+@pytest.mark.parametrize("real", [1, 3, 5])
+@pytest.mark.parametrize("causal", ["yes", "no"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_masked_weights(javascript, real, causal, when):
+    g = torch.Generator().manual_seed(11)
+    scores = 30 * torch.randn(5, 5, generator=g, dtype=torch.float64)
+    flipped = (torch.rand(25, generator=g) < 0.3).int().tolist()
+    flipped[:5] = [
+        int(s < real and (causal == "no" or s == 0)) for s in range(5)
+    ]  # nobody for row 0
+    state = {"real": real, "causal": causal, "flipped": flipped, "when": when}
+    explorer = MaskPainter(scores, "abcde", **state)
+    mask = javascript(MaskPainter, "m.maskOf(5, a[0], a[1], a[2])", real, causal, flipped)
+    assert mask == explorer.mask().tolist()
+    assert not any(mask[0])
+    close(
+        javascript(MaskPainter, "m.maskedWeights(a[0], a[1], a[2])", scores, mask, when),
+        explorer.weights(),
+    )
 
 
 # ---- What all explorers share -------------------------------------------------------------------

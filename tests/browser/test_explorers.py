@@ -53,6 +53,16 @@ CASES = [
         clamped_says="Width 100: a query listens to about",
     ),
     Case(
+        page="chapters/05-scaled-dot-product",
+        slug="mask-painter",
+        figures=0,
+        link="real=3&causal=yes&when=after",
+        says="18 of 49 pairs are open. Masked after the softmax",
+        ignored="real=many&causal=maybe&when=never&flipped=1,2,3",
+        clamped="real=-7",
+        clamped_says="7 of 49 pairs are open",
+    ),
+    Case(
         page="chapters/03-queries-keys-values",
         slug="query-and-keys",
         figures=1,
@@ -62,6 +72,16 @@ CASES = [
         clamped="points=9,0,0,1,0,1,-9,0",
         clamped_says="The scores (dot product) 0.00, 0.00, -6.25 become",
         plane=True,
+    ),
+    Case(
+        page="chapters/05-scaled-dot-product",
+        slug="softmax-saturation",
+        figures=0,
+        link="d=512&temperature=2&scaled=yes",
+        says="512 features, temperature 2.00, scores divided by √d",
+        ignored="d=100&temperature=hot&scaled=perhaps",
+        clamped="temperature=1e9",
+        clamped_says="temperature 10.0, scores not divided",
     ),
     Case(
         page="chapters/02-kernel-width",
@@ -502,6 +522,31 @@ def test_without_motion_play_jumps_to_the_end(show):
     shown.button("Play").click()
     shown.changed(rest)
     assert width(shown) < left_out, "the training error asks for a narrower kernel"
+
+
+# ---- The mask -----------------------------------------------------------------------------------
+
+
+def test_a_click_turns_a_cell_over(show):
+    shown = show(CASE["mask-painter"])
+    cell = shown.root.get_by_role("button", name="we may attend to old")
+    assert cell.get_attribute("aria-pressed") == "true"
+    start = shown.look()
+    cell.click()
+    shown.changed(start)
+    assert cell.get_attribute("aria-pressed") == "false"
+    assert "34 of 49" in shown.sentence()
+    cell.press("Space")
+    assert cell.get_attribute("aria-pressed") == "true"
+    for word in ("we", "read", "very", "old", "books"):
+        shown.root.get_by_role("button", name=f"we may attend to {word}").click()
+    assert "1 of 7 queries may attend to nobody" in shown.sentence()
+    shown.button("Copy link").click()
+    state = shown.page.url.partition("?")[2]
+    assert "1 of 7 queries" in show(CASE["mask-painter"], state).sentence()
+    shown = show(CASE["mask-painter"], state)
+    shown.button("Reset").click()
+    assert shown.look() == show(CASE["mask-painter"], state).look(), "reset goes back to the link"
 
 
 # ---- For everybody ------------------------------------------------------------------------------
