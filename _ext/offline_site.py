@@ -64,6 +64,20 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     for page in Path(app.outdir).rglob("*.html"):
         html = page.read_text(encoding="utf-8")
         page.write_text(lighten(html, page), encoding="utf-8")
+    if app.builder.name == "html":
+        welcome(app)
+
+
+def welcome(app: Sphinx) -> None:
+    """The page at the root leads to the first chapter; with an icon, a browser does not go and look for one."""
+    first = app.config.root_doc + ".html"
+    (Path(app.outdir) / "index.html").write_text(
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Refresh" content="0; url={first}">'
+        f'<link rel="icon" href="_static/favicon.svg"><title>{app.config.html_title}</title></head>'
+        f'<body><a href="{first}">{app.config.html_title}</a></body></html>\n',
+        encoding="utf-8",
+    )
 
 
 def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:

@@ -57,7 +57,7 @@ class Score(nn.Module):
         if self.query_dim is None and query.shape[-1] != key.shape[-1]:
             raise ValueError(
                 f"{type(self).__name__} needs as many features of query {tuple(query.shape)}"
-                f" as of key {tuple(key.shape)}; General and Additive do not"
+                f" as of key {tuple(key.shape)}"
             )
         for name, x, wanted in (("query", query, self.query_dim), ("key", key, self.key_dim)):
             if wanted is not None and x.shape[-1] != wanted:

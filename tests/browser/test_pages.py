@@ -16,12 +16,18 @@ from .harness import READY, ROOT, SITE, pages, slug
 
 PAGES = pages()
 NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").is_file()]
+EXPLORERS = [
+    page
+    for page in NOTEBOOKS
+    if "attn_utils.explorers" in (ROOT / f"{page}.ipynb").read_text(encoding="utf-8")
+]
 WIDGETS = "script[type='application/vnd.jupyter.widget-view+json']"
 MOST_WEIGHT = 1_000_000  # bytes, all files of a page after gzip
 MOST_WAIT = 1000  # ms from the load event to explorers that answer
 MOST_SHIFT = 0.1  # cumulative layout shift; "good" ends here (web.dev/cls)
 
 each_page = pytest.mark.parametrize("name", PAGES)
+each_with_explorers = pytest.mark.parametrize("name", EXPLORERS)
 each_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
 FACTS = """() => {
@@ -164,7 +170,7 @@ def test_weight(visit, report, name):
 
 @each_page
 def test_page_wide_accessibility_is_reported(watched, plain_site, report, name):
-    page = watched(f"{plain_site}/{name}.html", wait=name in NOTEBOOKS)
+    page = watched(f"{plain_site}/{name}.html", wait=name in EXPLORERS)
     # The explorers have a test of their own; coloured code is thousands of elements.
     context = {"exclude": [["pre"], [".attn-explorer"]]}
     options = {"resultTypes": ["violations"], "preload": False}
@@ -191,7 +197,7 @@ def test_every_code_cell_can_be_copied(visit, name):
     assert facts["copyButtons"] == facts["cells"] > 0
 
 
-@each_notebook
+@each_with_explorers
 def test_every_widget_is_live_or_says_why_not(visit, name):
     facts = visit(name).facts
     assert facts["live"] + len(facts["notes"]) == facts["views"] > 0
@@ -200,7 +206,7 @@ def test_every_widget_is_live_or_says_why_not(visit, name):
         assert "open the notebook in Colab or Jupyter" in note
 
 
-@each_notebook
+@each_with_explorers
 def test_explorers_are_ready_soon(visit, report, name):
     ready = visit(name).facts["ready"]
     report(f"{name}: explorers ready {ready:.0f} ms after the load event")
@@ -253,7 +259,7 @@ def test_copy_button_copies_the_code(watched, site):
 
 
 def test_the_theme_button_changes_the_theme(watched, site):
-    page = watched(f"{site}/{NOTEBOOKS[-1]}.html", before=lambda page: None)
+    page = watched(f"{site}/{EXPLORERS[-1]}.html", before=lambda page: None)
     seen = set()
     for _ in range(3):
         page.locator("button.theme-switch-button").first.click()
