@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attn_utils.data import BOS, EOS, PAD
 
-Links = Sequence[tuple[int, int]]
+_Links = Sequence[tuple[int, int]]
 
 
 class Decoded(NamedTuple):
@@ -89,7 +89,7 @@ def beam_search(
             "need beam_size and max_len of 1 or more and length_penalty of 0 or more,"
             f" got {beam_size}, {max_len} and {length_penalty}"
         )
-    with evaluating(model):
+    with _evaluating(model):
         total, ids, weights = _search(model, src, src_lens, beam_size, max_len)
     lengths = (ids != PAD).sum(dim=-1)  # (B, K)
     ended = (ids == EOS).any(dim=-1)
@@ -163,7 +163,7 @@ def _select(state: Any, rows: Tensor) -> Any:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for the time being: no dropout."""
     training = model.training
     model.eval()
@@ -195,7 +195,14 @@ def corpus_bleu(said: Sequence[Sequence[str]], references: Sequence[Sequence[str
 
 
 def exact_match(said: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> float:
-    """The share of sentences, from 0 to 1, that equal their reference token by token.
+    """The share of sentences that equal their reference token by token.
+
+    Args:
+        said: what the model said: a sequence of tokens for each source.
+        references: one reference for each source, as tokens.
+
+    Returns:
+        From 0 to 1.
 
     Raises:
         ValueError: no sentences, or not one reference for each.
@@ -220,12 +227,15 @@ def hard_alignment(weights: Tensor, source_len: int, target_len: int) -> list[tu
     return sorted((i, j) for j, i in enumerate(best) if i < source_len)
 
 
-def alignment_error_rate(predicted: Sequence[Links], gold: Sequence[Links]) -> float:
+def alignment_error_rate(predicted: Sequence[_Links], gold: Sequence[_Links]) -> float:
     """1 − 2 |A ∩ G| / (|A| + |G|), over all sentences: 0 if all links agree, 1 if none does.
 
     Args:
         predicted: A, the links (source position, target position) of each sentence.
         gold: G, the true links of each sentence; all of them count as sure.
+
+    Returns:
+        From 0 to 1.
 
     Raises:
         ValueError: no links at all, or not one gold set for each prediction.

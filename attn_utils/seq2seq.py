@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from attn_utils.masking import masked_softmax, padding_mask
 from attn_utils.scoring import Additive, General, Score
 
-CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
+_CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class Memory(NamedTuple):
@@ -217,6 +217,14 @@ class PlainDecoder(_Decoder):
 
     The vector starts the decoder's state and is part of each step's input.
 
+    Args:
+        vocab_size: V.
+        embed_dim: features of a token.
+        hidden_dim: H, features of a state, as many as of the encoder's.
+        num_layers: recurrent layers on top of each other.
+        dropout: on embeddings, between layers, before the output.
+        cell: "gru" or "lstm".
+
     Source:
         Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder, section 2.2;
         Sutskever, Vinyals and Le (2014), Sequence to Sequence Learning with Neural Networks, section 2.
@@ -367,9 +375,9 @@ def _attend(score: Score, query: Tensor, state: DecoderState) -> tuple[Tensor, T
 
 
 def _cell(name: str) -> type[nn.GRU] | type[nn.LSTM]:
-    if name not in CELLS:
-        raise ValueError(f"cell must be one of {sorted(CELLS)}, got {name!r}")
-    return CELLS[name]
+    if name not in _CELLS:
+        raise ValueError(f"cell must be one of {sorted(_CELLS)}, got {name!r}")
+    return _CELLS[name]
 
 
 def _check_tokens(name: str, tokens: Tensor, embedding: nn.Embedding) -> None:

@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from attn_utils.data import PAD, Batch
 
-LossFn = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
+_LossFn = Callable[[nn.Module, Any], tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -43,8 +44,8 @@ class History:
     best: int | None = None
     interrupted: bool = False
 
-    def plot(self, ax=None, label: str = ""):
-        """Draw the losses against the epochs, and return the axes."""
+    def plot(self, ax: Any = None, label: str = "") -> Any:
+        """Draw the losses against the epochs on matplotlib's axes, new ones if need be, and return these."""
         import matplotlib.pyplot as plt
 
         ax = ax or plt.subplots(figsize=(5, 3), layout="constrained")[1]
@@ -67,6 +68,9 @@ def sequence_loss(
         model: (src, src_lens, tgt_in) -> (logits (B, L, V), anything).
         batch: padding in ``tgt_out`` counts for nothing.
         label_smoothing: share of the target's mass spread over the vocabulary.
+
+    Returns:
+        The sum and the number, both scalars.
     """
     logits, _ = model(batch.src, batch.src_lens, batch.tgt_in)
     loss = F.cross_entropy(
@@ -79,7 +83,7 @@ def sequence_loss(
 def train(
     model: nn.Module,
     batches: Iterable,
-    loss_fn: LossFn = sequence_loss,
+    loss_fn: _LossFn = sequence_loss,
     *,
     epochs: int,
     lr: float = 1e-3,
@@ -122,33 +126,23 @@ def train(
         ValueError: epochs less than 1, patience without valid, no batches, or a checkpoint of another model.
         FloatingPointError: the loss is not finite any more; the model keeps the weights of before that step.
     """
-    if epochs < 1 or (patience is not None and valid is None) or not len(batches):
-        raise ValueError(
-            f"need epochs of 1 or more ({epochs}), valid with patience ({patience}) and batches ({len(batches)})"
-        )
+    if epochs < 1 or not len(batches):
+        raise ValueError(f"nothing to train on: {epochs} epochs, {len(batches)} batches")
+    if patience is not None and valid is None:
+        raise ValueError(f"patience {patience} needs valid batches to judge by")
     torch.manual_seed(seed)
     AcceleratorState._reset_state()  # a precision chosen in an earlier call must not bind this one
     accelerator = Accelerator(mixed_precision=mixed_precision)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
     steps = epochs * len(batches)
-    factor = (lambda step: schedule(step / steps)) if schedule else (lambda step: 1.0)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    scheduler = LambdaLR(optimizer, lambda step: schedule(step / steps) if schedule else 1.0)
     model, optimizer, batches, valid = accelerator.prepare(model, optimizer, batches, valid)
     run = _Run(accelerator, model, optimizer, scheduler, loss_fn, clip, History())
     run.load(checkpoint)
     done = len(run.history.loss) * len(batches)
     bar = tqdm(total=steps, initial=done, leave=False, mininterval=0.5, disable=not progress)
     try:
-        for epoch in range(len(run.history.loss), epochs):
-            if run.stale(patience):
-                break
-            if hasattr(batches, "set_epoch"):  # a plain list has no order to choose
-                batches.set_epoch(epoch)
-            run.epoch(batches, bar)
-            if valid is not None:
-                run.validate(valid)
-            run.save(checkpoint)
-        run.restore_best()
+        run.fit(batches, valid, epochs, patience, checkpoint, bar)
     except KeyboardInterrupt:
         run.history.interrupted = True
         print(
@@ -167,11 +161,25 @@ class _Run:
     accelerator: Accelerator
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    loss_fn: LossFn
+    scheduler: LambdaLR
+    loss_fn: _LossFn
     clip: float | None
     history: History
     best_weights: dict[str, Tensor] | None = None
+
+    def fit(self, batches, valid, epochs, patience, checkpoint, bar) -> None:
+        """The epochs that are left; at the end the model has the weights of the best."""
+        for epoch in range(len(self.history.loss), epochs):
+            if self.stale(patience):
+                break
+            if hasattr(batches, "set_epoch"):  # a plain list has no order to choose
+                batches.set_epoch(epoch)
+            self.epoch(batches, bar)
+            if valid is not None:
+                self.validate(valid)
+            self.save(checkpoint)
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
 
     def epoch(self, batches: Iterable, bar: tqdm) -> None:
         """One pass over the batches."""
@@ -222,11 +230,6 @@ class _Run:
             and self.history.best is not None
             and len(self.history.valid_loss) - 1 - self.history.best >= patience
         )
-
-    def restore_best(self) -> None:
-        """Give the model the weights of its best epoch."""
-        if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
 
     def parts(self) -> dict[str, Any]:
         """What has a state_dict and must survive."""

@@ -234,7 +234,7 @@ def test_precisions_one_after_the_other(precision):
 
 @pytest.mark.parametrize(
     ("bad", "quoted"),
-    [({"epochs": 0}, r"\(0\)"), ({"patience": 2}, "patience"), ({"batches": []}, r"\(0\)")],
+    [({"epochs": 0}, "0 epochs"), ({"patience": 2}, "patience 2"), ({"batches": []}, "0 batches")],
 )
 def test_bad_settings(bad, quoted):
     with pytest.raises(ValueError, match=quoted):
