@@ -74,7 +74,8 @@ def scaled_dot_product_attention(
         dropout: probability of dropping a weight. Applied in training only.
         training: whether to apply dropout.
         need_weights: False runs PyTorch's fused kernel and returns None for the weights. It holds no L x S
-            matrix, except with dropout on a CPU.
+            matrix, except with dropout on a CPU. It has no second derivative, and where a key is NaN or
+            infinite it may give NaN even if the mask closes that key.
 
     Returns:
         The output (..., L, Ev) and the weights (..., L, S) before dropout: each row sums to 1, and is 0,
@@ -114,7 +115,7 @@ class MultiHeadAttention(nn.Module):
         bias: whether the four linear maps have one.
 
     Raises:
-        ValueError: num_heads does not divide embed_dim.
+        ValueError: num_heads does not divide embed_dim, or dropout outside [0, 1).
 
     Source:
         Vaswani et al. (2017), section 3.2.2. In the paper: d_model, h, d_k = d_v = d_model / h.
@@ -132,10 +133,12 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(f"num_heads {num_heads} must divide embed_dim {embed_dim}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and less than 1, got {dropout}")
         self.num_heads, self.dropout = num_heads, dropout
         self.q_proj = nn.Linear(embed_dim, embed_dim, bias)
-        self.k_proj = nn.Linear(kdim or embed_dim, embed_dim, bias)
-        self.v_proj = nn.Linear(vdim or embed_dim, embed_dim, bias)
+        self.k_proj = nn.Linear(embed_dim if kdim is None else kdim, embed_dim, bias)
+        self.v_proj = nn.Linear(embed_dim if vdim is None else vdim, embed_dim, bias)
         self.out_proj = nn.Linear(embed_dim, embed_dim, bias)
 
     def forward(

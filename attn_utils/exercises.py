@@ -25,7 +25,10 @@ def attempt(check: Callable[[Any], None], answer: Any) -> None:
     name = check.__name__.removeprefix("check_")
     try:
         check(answer)
-    except NotImplementedError:
+    except NotImplementedError as error:
+        written = getattr(answer, "__code__", None)
+        if written and str(error) not in written.co_consts:
+            raise  # PyTorch raises it too, for instance for a softmax of integers
         print(f"Exercise not answered yet: write {name}, then run this cell again.")
     else:
         print(f"Well done: {name} passes its check.")

@@ -26,6 +26,7 @@ def padding_mask(valid_lens: Tensor, max_len: int) -> Tensor:
         raise TypeError(f"valid_lens must hold integers, got {valid_lens.dtype}")
     if valid_lens.ndim != 1:
         raise ValueError(f"valid_lens must have shape (B,), got {tuple(valid_lens.shape)}")
+    valid_lens = valid_lens.long()  # max_len may not fit into a smaller type
     if ((valid_lens < 0) | (valid_lens > max_len)).any():
         raise ValueError(f"valid_lens must lie from 0 to {max_len}, got {valid_lens.tolist()}")
     return (torch.arange(max_len, device=valid_lens.device) < valid_lens[:, None])[:, None]

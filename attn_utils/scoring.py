@@ -62,6 +62,8 @@ class Score(nn.Module):
         for name, x, wanted in (("query", query, self.query_dim), ("key", key, self.key_dim)):
             if wanted is not None and x.shape[-1] != wanted:
                 raise ValueError(f"{name} must have {wanted} features, got {tuple(x.shape)}")
+            if x.shape[-1] == 0:
+                raise ValueError(f"{name} has no features: {tuple(x.shape)}")
 
 
 class DotProduct(Score):
@@ -133,8 +135,8 @@ class General(Score):
 class Additive(Score):
     """wᵀ tanh(W_q q + W_k k), also called concat: [W_q W_k] applied to query and key side by side.
 
-    The hidden layer of all pairs, (..., L, S, hidden_dim), never exists as a whole beyond 8 MiB: larger ones are
-    computed a few queries at a time, and again in the backward pass.
+    The hidden layer of all pairs, (..., L, S, hidden_dim), does not exist as a whole beyond 8 MiB (in float32): larger
+    ones are computed a few queries at a time, one at least, and again in the backward pass.
 
     Args:
         query_dim: Eq, features of a query.

@@ -379,3 +379,15 @@ def test_nothing_asked(batch, need_weights):
 def test_heads_must_divide_the_features():
     with pytest.raises(ValueError, match="num_heads 3 must divide embed_dim 8"):
         MultiHeadAttention(8, 3)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_no_features(need_weights):
+    x = torch.zeros(3, 0)
+    with pytest.raises(ValueError, match=r"no features: \(3, 0\)"):
+        scaled_dot_product_attention(x, x, torch.zeros(3, 2), need_weights=need_weights)
+
+
+def test_heads_refuse_dropout_at_once():
+    with pytest.raises(ValueError, match="got 1.5"):
+        MultiHeadAttention(8, 2, dropout=1.5)

@@ -19,7 +19,10 @@ import importlib.util
 import re
 
 import pytest
+import torch
 from support import NOTEBOOKS, ROOT, code_cells, plain_python, read, tags
+
+from attn_utils.exercises import attempt
 
 RUN = {"imports", "exercise-context", "exercise-check"}
 UNANSWERED = "raise NotImplementedError("
@@ -156,3 +159,14 @@ def test_every_exercise_has_its_check(path):
 @each_notebook
 def test_no_answer_to_a_check_that_is_gone(path):
     assert set(wrong_answers(path)) == set(checks(path))
+
+
+def test_an_error_of_pytorchs_is_not_an_unanswered_exercise():
+    def answer():
+        return torch.softmax(torch.tensor([1, 2]), dim=0)  # integers: NotImplementedError
+
+    def check_answer(answer):
+        answer()
+
+    with pytest.raises(NotImplementedError, match="softmax"):
+        attempt(check_answer, answer)

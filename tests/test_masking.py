@@ -132,3 +132,9 @@ def test_causal_mask():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_padding_mask_of_small_integers(dtype):
+    mask = padding_mask(torch.tensor([0, 100], dtype=dtype), 300)
+    assert mask.sum(dim=-1).flatten().tolist() == [0, 100]

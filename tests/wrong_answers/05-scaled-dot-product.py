@@ -130,8 +130,63 @@ def forgets_to_shrink(query, key, value, block):
     return mixed / total
 
 
+def all_at_once_by_another_name(query, key, value, block):
+    scores = torch.einsum("le,se->ls", query, key) / math.sqrt(query.shape[1])
+    return torch.softmax(scores, dim=1).matmul(value)
+
+
+def not_by_hand(query, key, value, block):
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+
+
+def collects_the_scores(query, key, value, block):
+    parts = [query @ k.T / math.sqrt(query.shape[1]) for k in key.split(block)]
+    return torch.softmax(torch.cat(parts, dim=1), dim=1) @ value
+
+
+def running(query, key, value, block, start, shared):
+    largest = torch.full((len(query), 1), start)
+    total, mixed = torch.zeros(len(query), 1), torch.zeros(len(query), value.shape[1])
+    for k, v in zip(key.split(block), value.split(block), strict=True):
+        scores = query @ k.T / math.sqrt(query.shape[1])
+        new = torch.maximum(largest, scores.amax() if shared else scores.amax(1, keepdim=True))
+        shrink, heights = torch.exp(largest - new), torch.exp(scores - new)
+        total = shrink * total + heights.sum(dim=1, keepdim=True)
+        mixed, largest = shrink * mixed + heights @ v, new
+    return mixed / total
+
+
+def starts_at_zero(query, key, value, block):
+    return running(query, key, value, block, 0.0, shared=False)
+
+
+def one_largest_for_all_queries(query, key, value, block):
+    return running(query, key, value, block, -math.inf, shared=True)
+
+
+def minus_twenty(query, key, value, mask):
+    scores = (query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])).masked_fill(~mask, -20.0)
+    weights = torch.softmax(scores, dim=-1)
+    return weights @ value, weights
+
+
+def changes_the_key(query, key, value, mask):
+    key /= math.sqrt(query.shape[-1])
+    return attend(query, key, value, mask, 1.0)
+
+
+def a_list(length, reach, causal):
+    return strictly_inside(length, reach + 1, causal).tolist()
+
+
+def keeps_small_sums(weights):
+    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=0.01)
+
+
 WRONG = {
     "check_my_attention": [
+        minus_twenty,
+        changes_the_key,
         unscaled,
         divided_by_the_features,
         scaled_by_the_value,
@@ -143,14 +198,26 @@ WRONG = {
         changes_the_query,
     ],
     "check_window_mask": [
+        a_list,
         strictly_inside,
         past_only_always,
         never_causal,
         the_future_instead,
         numbers_not_booleans,
     ],
-    "check_repair": [divides_by_zero, softmax_again, over_the_columns, shares_the_loss_evenly],
+    "check_repair": [
+        keeps_small_sums,
+        divides_by_zero,
+        softmax_again,
+        over_the_columns,
+        shares_the_loss_evenly,
+    ],
     "check_attention_in_blocks": [
+        all_at_once_by_another_name,
+        not_by_hand,
+        collects_the_scores,
+        starts_at_zero,
+        one_largest_for_all_queries,
         all_at_once,
         mean_of_the_blocks,
         without_the_largest,
