@@ -1,12 +1,17 @@
 """Figures that every chapter draws the same way: one style, one look for heatmaps."""
 
+import functools
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import torch
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
 CMAP = "viridis"
@@ -83,6 +88,72 @@ def show_heatmaps(
         sns.despine(ax=ax, left=True, bottom=True)
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
     return figure
+
+
+def show_alignment(
+    weights: Tensor,
+    source: Sequence[str],
+    target: Sequence[str],
+    gold: Sequence[tuple[int, int]] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw which source tokens each target token looks at, with the gold alignment outlined in white.
+
+    Args:
+        weights: (L, S). Rows are target tokens (queries), the first on top; columns are source tokens (keys).
+        source: S tokens. A space is shown as ␣, and a token that no installed font can write as its position, #3.
+        target: L tokens.
+        gold: pairs of a source and a target position.
+        ax: where to draw; default: a new figure, as large as the tokens need.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: the weights do not fit the tokens, or are not finite.
+    """
+    matrix, size = _as_grid([weights])[0][0], (len(target), len(source))
+    if matrix.shape != size:
+        raise ValueError(f"weights must be (target, source) = {size}, got {matrix.shape}")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(2.8 + 0.26 * size[1], 1.6 + 0.24 * size[0]))
+    image = ax.imshow(matrix, cmap=CMAP, vmin=0, vmax=matrix.max() or 1, aspect="auto")
+    for s, t in gold or ():
+        for ink, width in (("black", 3.5), ("white", 1.5)):
+            ax.add_patch(Rectangle((s - 0.42, t - 0.42), 0.84, 0.84, fill=False, ec=ink, lw=width))
+    _write_tokens(ax.xaxis, source, "source (keys)")
+    _write_tokens(ax.yaxis, target, "target (queries)")
+    if max(map(len, source)) > 2:
+        ax.tick_params(axis="x", rotation=90)
+    sns.despine(ax=ax, left=True, bottom=True)
+    ax.figure.colorbar(image, ax=ax, label="attention weight")
+    return ax.figure
+
+
+def _write_tokens(axis: Axis, tokens: Sequence[str], name: str) -> None:
+    """Every token along one axis; `#3` stands for one with letters that no font has."""
+    tokens = [token if token.strip() else "␣" for token in tokens]
+    fonts, missing = _fonts_for(frozenset("".join(tokens)))
+    labels = [f"#{i}" if missing & set(token) else token for i, token in enumerate(tokens)]
+    families, size = [*plt.rcParams["font.family"], *fonts], 9 if len(tokens) <= 20 else 7
+    axis.set_ticks(range(len(tokens)), labels, fontfamily=families, fontsize=size)
+    axis.set_label_text(f"{name}, # = position" if missing else name)
+
+
+@functools.cache
+def _fonts_for(letters: frozenset[str]) -> tuple[list[str], set[str]]:
+    """Fonts for the letters that the default font lacks, and the letters that no font has."""
+
+    def without(path: str, letters: frozenset[str]) -> set[str]:
+        known = font_manager.get_font(path).get_charmap()
+        return {letter for letter in letters if ord(letter) not in known}
+
+    fonts, missing = [], without(font_manager.findfont(font_manager.FontProperties()), letters)
+    for font in font_manager.fontManager.ttflist if missing else ():
+        # The font of last resort has a box for every letter.
+        if "Last Resort" not in font.name and (rest := without(font.fname, missing)) != missing:
+            fonts, missing = [*fonts, font.name], rest
+    return fonts, missing
 
 
 def _as_grid(weights: Tensor | Sequence[Tensor]) -> list[list[np.ndarray]]:

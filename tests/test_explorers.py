@@ -8,7 +8,9 @@ import torch
 import traitlets
 
 import attn_utils.explorers
+from attn_utils import plotting
 from attn_utils.explorers import (
+    Alignment,
     KernelPooling,
     KernelWidth,
     MaskPainter,
@@ -18,6 +20,7 @@ from attn_utils.explorers import (
 )
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
+from attn_utils.plotting import show_alignment
 
 POOLING = [KernelPooling, KernelWidth, WidthDescent]
 KEY = torch.tensor([0.0, 0.7, 1.1, 2.0, 3.5])
@@ -27,6 +30,14 @@ VALUE = torch.tensor([1.0, -1.0, 2.0, 0.5, 3.0])
 QUERY, KEYS = torch.tensor([1.5, 0.5]), torch.tensor([[1.0, 1.0], [-1.0, 0.5], [0.5, -1.5]])
 VALUES = torch.tensor([[0.0, 0.0], [4.0, 0.0], [2.0, 3.0]])
 SCORES = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+
+
+WEIGHTS = [[0.9, 0.1, 0.0], [0.25, 0.25, 0.5]]
+SENTENCES = [
+    {"source": ["old", "house", "."], "target": ["vieille", "maison"], "weights": torch.tensor(WEIGHTS),
+     "gold": [(1, 1), (0, 0), (2, 1)]},
+    {"source": "1 2", "target": "가나다라", "weights": [[0, 0, 0], [0.5, 0, 0.5], [0, 1, 0], [0, 0, 1]]},
+]  # fmt: skip
 
 
 def many_features():
@@ -39,6 +50,7 @@ EXAMPLES = {cls: lambda cls=cls: cls(KEY, VALUE) for cls in POOLING} | {
     QueryAndKeys: lambda: QueryAndKeys(QUERY, KEYS, VALUES),
     SoftmaxSaturation: lambda: SoftmaxSaturation(*many_features()),
     MaskPainter: lambda: MaskPainter(SCORES, "abcde", real=4),
+    Alignment: lambda: Alignment(SENTENCES),
 }
 
 
@@ -251,6 +263,102 @@ def test_mask_painter_refuses_a_state(traits, message):
 def test_mask_painter_refuses_scores(scores):
     with pytest.raises(ValueError, match="scores"):
         MaskPainter(scores, "abcde")
+
+
+def test_alignment_in_words():
+    explorer = Alignment(SENTENCES, word=1, gold=True)
+    assert explorer.describe() == (
+        "“maison” looks at “.” (0.50), “old” (0.25) and “house” (0.25). Gold: “house” and “.”."
+    )
+    explorer.sentence = 1
+    assert explorer.describe() == "“나” looks at “1” (0.50) and “2” (0.50)."
+    explorer.word = 0
+    assert explorer.describe() == "“가” looks at nothing."
+    explorer.word = 2
+    assert explorer.describe() == "“다” looks at “␣” (1.00)."
+
+
+def test_alignment_keeps_the_word_inside_the_sentence():
+    explorer = Alignment(SENTENCES, sentence=1, word=3)
+    explorer.sentence = 0
+    assert explorer.word == 1
+    explorer.set_state({"sentence": 1, "word": 2})  # what the page sends
+    assert (explorer.sentence, explorer.word) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("traits", "message"),
+    [
+        ({"sentence": 2}, "sentence must lie between 0 and 1, got 2"),
+        ({"sentence": -1}, "sentence must lie between 0 and 1, got -1"),
+        ({"word": 2}, "word must lie between 0 and 1, got 2"),
+        ({"sentence": 1, "word": 4}, "word must lie between 0 and 3, got 4"),
+        ({"gold": "perhaps"}, "gold"),
+    ],
+)
+def test_alignment_refuses_a_state(traits, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        Alignment(SENTENCES, **traits)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"weights": torch.eye(3)}, ValueError, r"example 1 .* = \(2, 3\), got \(3, 3\)"),
+        ({"weights": torch.tensor(WEIGHTS).T}, ValueError, r"= \(2, 3\), got \(3, 2\)"),
+        ({"weights": torch.zeros(0, 3), "target": []}, ValueError, r"= \(0, 3\)"),
+        ({"weights": 2 * torch.tensor(WEIGHTS)}, ValueError, "rows of example 1 must sum to 1"),
+        ({"weights": [[2, -1, 0], [0, 0, 1]]}, ValueError, "rows of example 1"),
+        ({"weights": torch.full((2, 3), torch.nan)}, ValueError, "rows .* nan"),
+        ({"gold": [(0, 0), (0, 2)]}, ValueError, r"inside \(3, 2\), got \[\(0, 2\)\]"),
+        ({"gold": [(-1, 0)]}, ValueError, r"got \[\(-1, 0\)\]"),
+        ({"words": []}, TypeError, "words"),
+    ],
+)
+def test_alignment_refuses_an_example(change, error, message):
+    with pytest.raises(error, match=message):
+        Alignment([SENTENCES[0], {**SENTENCES[0], **change}])
+
+
+def test_alignment_refuses_nothing():
+    with pytest.raises(ValueError, match="list of examples is empty"):
+        Alignment([])
+
+
+def test_alignment_is_small_in_the_page():
+    weights = torch.rand(1, 30, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+    held = Alignment([{"source": "a" * 30, "target": "b", "weights": weights}]).examples
+    assert all(len(str(w)) <= 6 for w in held[0]["weights"][0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_show_alignment():
+    source, target = ["old", "house", "."], ["vieille", "maison"]
+    figure = show_alignment(torch.tensor(WEIGHTS), source, target, gold=[(1, 0), (2, 1)])
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == source
+    assert [label.get_text() for label in ax.get_yticklabels()] == target
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("source (keys)", "target (queries)")
+    torch.testing.assert_close(torch.tensor(ax.images[0].get_array()), torch.tensor(WEIGHTS))
+    centres = {(p.get_x() + p.get_width() / 2, p.get_y() + p.get_height() / 2) for p in ax.patches}
+    assert {(round(x, 6), round(y, 6)) for x, y in centres} == {(1, 0), (2, 1)}
+    with pytest.raises(ValueError, match=r"= \(3, 2\), got \(2, 3\)"):
+        show_alignment(torch.tensor(WEIGHTS), target, source)
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_no_font_has_give_way_to_positions(monkeypatch):
+    fonts = plotting.font_manager.fontManager.ttflist
+    without = [font for font in fonts if font.name.startswith(("DejaVu", "Last Resort"))]
+    monkeypatch.setattr(plotting.font_manager.fontManager, "ttflist", without)
+    plotting._fonts_for.cache_clear()
+    figure = show_alignment(torch.eye(3), ["a", " ", "é"], ["책을", "가", "."])
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "␣", "é"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["#0", "#1", "."]
+    assert ax.get_ylabel() == "target (queries), # = position"
+    plotting._fonts_for.cache_clear()
 
 
 def test_effective_keys():

@@ -1,5 +1,6 @@
 """Interactive figures of the book: each answers on the static page, in Jupyter, in VS Code and in Colab."""
 
+from attn_utils.explorers.alignment import Alignment
 from attn_utils.explorers.kernel_pooling import KernelPooling
 from attn_utils.explorers.kernel_width import KernelWidth
 from attn_utils.explorers.mask_painter import MaskPainter
@@ -8,6 +9,7 @@ from attn_utils.explorers.softmax_saturation import SoftmaxSaturation
 from attn_utils.explorers.width_descent import WidthDescent
 
 __all__ = [
+    "Alignment",
     "KernelPooling",
     "KernelWidth",
     "MaskPainter",

@@ -98,8 +98,8 @@ const PALETTE = Uint32Array.from({ length: 256 }, (_, i) => {
  * (for heatmaps); `note` is a line below, such as what a dashed line means.
  */
 export function panel({ x: xDomain, y: yDomain, xLabel, yLabel, label, width = 420, height = 300, canvas = false, note = "",
-                        xTicks, yTicks, xFormat = String, yFormat = String }) {
-  const margin = { left: 46, right: 10, top: 10, bottom: 40 };
+                        xTicks, yTicks, xFormat = String, yFormat = String, margins = {} }) {
+  const margin = { left: 46, right: 10, top: 10, bottom: 40, ...margins };
   const x = linear(xDomain, [margin.left, width - margin.right]);
   const y = linear(yDomain, [height - margin.bottom, margin.top]);
   const svg = element("svg:svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });

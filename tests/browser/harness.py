@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from playwright.sync_api import Browser, Page, Playwright, Request
+from playwright.sync_api import Browser, Locator, Page, Playwright, Request
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "_build" / "html"
@@ -156,6 +156,13 @@ new MutationObserver(() => {
   if (document.documentElement?.dataset.explorers) globalThis.readyAt ??= performance.now();
 }).observe(document, { attributes: true, subtree: true, attributeFilter: ["data-explorers"] });
 """
+
+
+def drive(explorer: Locator) -> None:
+    """Change the state of an explorer with one key, on its first slider or among its first radio buttons."""
+    slider, radio = explorer.get_by_role("slider"), explorer.locator("input[type=radio]:checked")
+    control, key = (slider, "Home") if slider.count() else (radio, "ArrowDown")
+    control.first.press(key)
 
 
 def pages() -> list[str]:

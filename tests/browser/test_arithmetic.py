@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from attn_utils.explorers import (
+    Alignment,
     KernelPooling,
     KernelWidth,
     MaskPainter,
@@ -292,6 +293,44 @@ def test_masked_weights(javascript, real, causal, when):
         javascript(MaskPainter, "m.maskedWeights(a[0], a[1], a[2])", scores, mask, when),
         explorer.weights(),
     )
+
+
+# ---- Alignments ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("target", "source"), [(1, 1), (4, 7), (30, 25)])
+@pytest.mark.parametrize("linked", [0.0, 0.2, 0.9])
+def test_alignment(javascript, target, source, linked):
+    g = torch.Generator().manual_seed(12)
+    weights = (3 * torch.randn(target, source, generator=g)).softmax(dim=1)
+    gold = torch.rand(target, source, generator=g) < linked
+    links = gold.T.nonzero().tolist()
+    names = {"target": [f"t{i}" for i in range(target)], "source": [f"s{i}" for i in range(source)]}
+    explorer = Alignment([{**names, "weights": weights, "gold": links}])
+    example = explorer.examples[0]
+    held = torch.tensor(example["weights"], dtype=torch.float64)
+    got = javascript(Alignment, "m.goldShare(a[0], a[1])", held, links)
+    if links:
+        close(got, (held * gold).sum(dim=1)[gold.any(dim=1)].mean())
+    else:
+        assert got is None
+    assert javascript(Alignment, "m.strongest(a[0])", held) == held.argmax(dim=1).tolist()
+    for explorer.word in range(target):
+        for explorer.gold in (True, False):
+            state = (example, explorer.word, explorer.gold)
+            said = javascript(Alignment, "m.describe(a[0], a[1], a[2])", *state)
+            assert said == explorer.describe()
+
+
+def test_alignment_with_equal_and_without_weights(javascript):
+    weights = [[0.5, 0.5], [0, 0], [0.2, 0.8]]
+    assert javascript(Alignment, "m.strongest(a[0])", weights) == [0, -1, 1]
+    close(javascript(Alignment, "m.goldShare(a[0], [[0, 0], [1, 0], [1, 1]])", weights), 0.5)
+    explorer = Alignment([{"source": "a ", "target": "cde", "weights": weights}], gold=True)
+    for explorer.word in range(3):
+        state = (explorer.examples[0], explorer.word, True)
+        said = javascript(Alignment, "m.describe(a[0], a[1], a[2])", *state)
+        assert said == explorer.describe()
 
 
 # ---- What all explorers share -------------------------------------------------------------------

@@ -1,25 +1,33 @@
 """Every explorer on its built page: mouse, keyboard, touch, reset, links, themes, no JavaScript, axe-core.
 
-A new explorer is one more line in CASES.
+A new explorer is one more line in CASES. Examples in MADE, for explorers that no chapter shows yet and for tests with
+data of their own, get a page of the site whose text has given way to them.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import html
 import itertools
+import json
 import re
 
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
 
 import attn_utils.explorers
+from attn_utils.explorers import Alignment
+
+from .harness import SITE, drive, serve
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """Where an explorer is, what can be dragged in it, and how links to it are understood."""
 
-    page: str
+    page: str  # empty: no chapter shows it yet
     slug: str
     figures: int  # how many of its pictures can be dragged
     link: str  # a state unlike the first one …
@@ -32,6 +40,16 @@ class Case:
 
 
 CASES = [
+    Case(
+        page="",
+        slug="alignment",
+        figures=0,
+        link="sentence=1&word=1&gold=1",
+        says="“고양이가” looks at “cat” (",
+        ignored="sentence=first&word=NaN&gold=perhaps&examples=1",
+        clamped="sentence=99&word=-5",
+        clamped_says="“1” looks at “1” (",
+    ),
     Case(
         page="chapters/01-kernel-pooling",
         slug="kernel-pooling",
@@ -105,6 +123,63 @@ PICTURE = """(root) => [
 ].join("\\n")"""
 
 
+def alignments() -> Alignment:
+    """A short sentence, Korean with a word that looks at nothing, 30 words, and a date letter by letter."""
+    long = "the woman who lives in the small blue house near the river does not read the long letters that "
+    long = f"{long} her two youngest children write to her almost every week .".split()
+    date = [20, 21, 22, 23, 19, 16, 16, 19, 12, 13]  # what each letter of the ISO date comes from
+    texts = [
+        ("the old house", "la vieille maison", [(0, 0), (1, 1), (2, 2)]),
+        ("the cat reads an old book", "작은 고양이가 오래된 책을 읽는다", [(1, 1), (4, 2), (5, 3), (2, 4)]),
+        (long, long[::-1], [(29 - t, t) for t in range(30)]),
+        (list("Donnerstag, 29. Mai 1997"), list("1997-05-29"), None),
+    ]  # fmt: skip
+    examples, g = [], torch.Generator().manual_seed(0)
+    for source, target, gold in texts:
+        source, target = (x.split() if isinstance(x, str) else x for x in (source, target))
+        scores = torch.randn(len(target), len(source), generator=g)
+        for s, t in gold or zip(date, itertools.count()):
+            scores[t, s] += 6
+        example = {"source": source, "target": target, "weights": scores.softmax(dim=1)}
+        examples.append({**example, "gold": gold})
+    examples[1]["weights"][0] = 0
+    return Alignment(examples)
+
+
+MADE = {"alignment": alignments}
+
+
+@pytest.fixture(scope="module")
+def made_site(tmp_path_factory):
+    """The address of a page for each example in MADE, made from the page of another explorer."""
+    folder = tmp_path_factory.mktemp("made")
+    for name in ("_static", "searchindex.js"):
+        (folder / name).symlink_to(SITE / name)
+    (folder / "chapters").mkdir()
+    model = next(case.page for case in CASES if case.page)
+    page = (SITE / f"{model}.html").read_text(encoding="utf-8")
+    for slug, make in MADE.items():
+        explorer = make()
+        state = {"model_module": "anywidget", "state": explorer.get_state()}
+        state = json.dumps({"state": {"it": state}}).replace("</", "<\\/")
+        words = html.escape(repr(explorer))
+        picture = f"data:image/png;base64,{base64.b64encode(explorer.still()).decode()}"
+        article = f"""<section><h1>{slug}</h1><div class="cell"><div class="cell_output"><div class="explorer">
+            <div class="explorer-still"><img alt="{words}" src="{picture}"></div><div class="explorer-live">
+            <script type="application/vnd.jupyter.widget-view+json">{{"model_id": "it"}}</script>
+            </div></div></div></div></section>"""
+        made = page
+        for start, new, end in (
+            ("<article.*?>", article, "</article>"),
+            ("<script [^>]*widget-state.json.>", state, "</script>"),
+            ('<nav id="pst-page-toc-nav".*?>', "", "</nav>"),
+        ):
+            made = re.sub(f"(?s)({start}).*?(?={end})", lambda m, new=new: m[1] + new, made)
+        (folder / "chapters" / f"{slug}.html").write_text(made, encoding="utf-8")
+    with serve(folder, without="/mathjax/") as address:
+        yield address
+
+
 class Shown:
     """An explorer on an open page."""
 
@@ -142,12 +217,13 @@ class Shown:
 
 
 @pytest.fixture
-def show(watched, plain_site):
+def show(watched, plain_site, made_site):
     """Open the page of an explorer anew; `state` goes into the link."""
 
     def open_page(case: Case, state: str | None = None, **options) -> Shown:
         end = "" if state is None else f"#{case.slug}?{state}"
-        url = f"{plain_site}/{case.page}.html{end}"
+        page = f"{plain_site}/{case.page}" if case.page else f"{made_site}/chapters/{case.slug}"
+        url = f"{page}.html{end}"
         return Shown(watched(url, **options), case.slug, case.quiet)
 
     return open_page
@@ -231,6 +307,15 @@ def test_mouse(again, case):
         before = shown.look()
         radio.check()
         shown.changed(before)
+    for box in shown.root.get_by_role("checkbox").all():
+        before = shown.look()
+        box.click()
+        shown.changed(before)
+    for menu in shown.root.get_by_role("combobox").all():
+        for index in range(1, menu.locator("option").count()):
+            before = shown.look()
+            menu.select_option(index=index)
+            shown.changed(before)
 
 
 @each_explorer
@@ -327,7 +412,7 @@ def test_fits_a_phone(again, case):
     box = shown.root.bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
-    for part in shown.root.locator("svg, input, button, output").all():
+    for part in shown.root.locator("svg, input, button, output, select").all():
         inside = part.bounding_box()
         assert inside["x"] >= box["x"]
         assert inside["x"] + inside["width"] <= box["x"] + box["width"]
@@ -348,8 +433,8 @@ def test_reset(show, case):
     for slider in shown.sliders.all():
         slider.focus()
         shown.page.keyboard.press("Home")
-    for radio in shown.root.get_by_role("radio").all():
-        radio.check()
+    for choice in shown.root.get_by_role("radio").or_(shown.root.get_by_role("checkbox")).all():
+        choice.check()
     shown.changed(start)
     shown.button("Reset").click()
     assert shown.look() == start
@@ -394,9 +479,7 @@ def test_a_link_with_bad_values(show, case):
 def test_copy_link(show, case):
     allowed = {"permissions": ["clipboard-read", "clipboard-write"]}
     shown = show(case, **allowed)
-    slider = shown.sliders.first
-    slider.focus()
-    shown.page.keyboard.press("Home")
+    drive(shown.root)
     look = shown.look()
     shown.button("Copy link").click()
     shown.says.filter(has_text="copied").wait_for()
@@ -548,6 +631,114 @@ def test_a_click_turns_a_cell_over(show):
     assert shown.look() == start
 
 
+# ---- The alignment ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alignment(show):
+    """The alignment explorer with the examples above at a state, on a desk or a phone."""
+    case = dataclasses.replace(CASE["alignment"], page="")
+    return lambda state=None, **options: show(case, state, **options)
+
+
+def chosen(shown: Shown) -> int:
+    """The target word that is chosen."""
+    return int(shown.root.locator(".attn-words :checked").get_attribute("value"))
+
+
+def shares(shown: Shown) -> list[str]:
+    """The weights under the source words."""
+    return shown.root.locator(".attn-keys small").all_inner_texts()
+
+
+def test_a_mouse_over_a_word_or_a_row_chooses_it(alignment):
+    shown = alignment()
+    before = shown.look(), shares(shown)
+    shown.root.locator(".attn-words label").nth(2).hover()
+    shown.changed(before[0])
+    assert chosen(shown) == 2
+    assert shares(shown) != before[1]
+    assert f"“house” ({shares(shown)[2]})" in shown.sentence()
+    for row in (0, 1, 2):
+        box = shown.root.locator("canvas").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * (row + 0.5) / 3
+        shown.page.mouse.move(x, y)
+        assert chosen(shown) == row
+    shown.page.mouse.move(0, 0)
+    assert chosen(shown) == 2, "the last word stays chosen"
+
+
+def test_arrow_keys_go_through_the_words(alignment):
+    shown = alignment()
+    shown.root.locator(".attn-words :checked").focus()
+    seen = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowDown"):
+        shown.page.keyboard.press(key)
+        seen.append(chosen(shown))
+        assert shown.root.locator(".attn-words :checked").evaluate("(e) => e.matches(':focus')")
+    assert seen == [1, 2, 1, 2]
+
+
+def test_a_tap_chooses_a_word_or_a_row(alignment):
+    shown = alignment(phone=True)
+    shown.root.locator(".attn-words label").nth(2).tap()
+    assert chosen(shown) == 2
+    shown.root.locator("canvas").evaluate("(e) => e.scrollIntoView({ block: 'center' })")
+    box = shown.root.locator("canvas").bounding_box()
+    shown.page.touchscreen.tap(box["x"] + 9, box["y"] + box["height"] / 2)
+    assert chosen(shown) == 1
+
+
+def test_gold_links_are_shown_where_there_are_some(alignment):
+    shown = alignment("sentence=1&word=3")
+    box, gold = (
+        shown.root.get_by_role("checkbox"),
+        shown.root.locator(".attn-gold:not(.attn-gold-edge)"),
+    )
+    assert [one.is_visible() for one in gold.all()] == [False] * 4
+    assert shown.root.locator(".attn-linked").count() == 0
+    box.check()
+    assert [one.is_visible() for one in gold.all()] == [True] * 4
+    assert shown.root.locator(".attn-linked").all_inner_texts()[0].startswith("book")
+    assert shown.sentence().endswith("Gold: “book”.")
+    korean = alignments().examples[1]
+    share = sum(korean["weights"][t][s] for s, t in korean["gold"]) / 4  # each word has one link
+    words = f"{share:.2f} of the attention"
+    assert words in shown.root.locator(".attn-summary").inner_text()
+    assert "for 4 of 4." in shown.root.locator(".attn-summary").inner_text()
+    shown.root.locator(".attn-words label").first.hover()
+    assert shown.sentence() == "“작은” looks at nothing. Gold: nothing."
+    shown.root.get_by_role("combobox").select_option(index=3)
+    assert box.is_disabled()
+    assert not box.is_checked()
+    assert gold.count() == 0
+    shown.root.get_by_role("combobox").select_option(index=0)
+    assert box.is_checked(), "what the reader wished is not forgotten"
+
+
+def test_spaces_can_be_seen(alignment):
+    shown = alignment("sentence=3")
+    words = shown.root.locator(".attn-keys li").all_inner_texts()
+    assert [word[0] for word in words] == list("Donnerstag,␣29.␣Mai␣1997")
+    assert shown.root.locator("svg text", has_text="␣").count() == 3
+
+
+@pytest.mark.parametrize("sentence", [2, 3], ids=["30 words", "date"])
+@pytest.mark.parametrize("phone", [True, False], ids=["phone", "desk"])
+def test_long_sentences_fit(alignment, sentence, phone):
+    shown = alignment(f"sentence={sentence}&word=8&gold=1", phone=phone)
+    box = shown.root.bounding_box()
+    for part in shown.root.locator("svg, canvas, select, label, li, svg text").all():
+        inside = part.bounding_box()
+        assert box["x"] <= inside["x"]
+        assert inside["x"] + inside["width"] <= box["x"] + box["width"]
+    assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    sizes = shown.root.locator("svg text").evaluate_all(
+        "(all) => all.map((t) => parseFloat(getComputedStyle(t).fontSize) * t.ownerSVGElement.getScreenCTM().a)"
+    )
+    assert min(sizes) >= 8
+
+
 # ---- For everybody ------------------------------------------------------------------------------
 
 
@@ -559,7 +750,7 @@ def test_tab_reaches_every_control_and_shows_where_it_is(again, case):
       root.focus();
     }""")
     wanted = shown.sliders.count() + shown.root.get_by_role("button").count()
-    wanted += shown.root.locator("fieldset").count()
+    wanted += shown.root.locator("fieldset, select, input[type=checkbox]").count()
     for _ in range(wanted):
         shown.page.keyboard.press("Tab")
         style = shown.root.evaluate("""(root) => {
@@ -584,13 +775,15 @@ def test_names_for_those_who_do_not_see(again, case):
     for slider in shown.sliders.all():
         assert slider.evaluate("(input) => input.labels.length") == 1
         assert slider.get_attribute("aria-valuetext")
+    for control in shown.root.locator("select, input[type=checkbox]").all():
+        assert control.evaluate("(control) => control.labels[0].textContent")
     for group in shown.root.locator("fieldset").all():
         assert group.locator("legend").inner_text()
         assert group.locator("input:checked").count() == 1
 
 
 @pytest.mark.parametrize(
-    "case", {case.page: case for case in CASES}.values(), ids=lambda case: case.page
+    "case", {case.page: case for case in CASES}.values(), ids=lambda case: case.page or case.slug
 )
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing(again, case, dark):

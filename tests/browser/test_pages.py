@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from .conftest import PHONE, new_page
-from .harness import READY, ROOT, SITE, pages, slug
+from .harness import READY, ROOT, SITE, drive, pages, slug
 
 PAGES = pages()
 NOTEBOOKS = [page for page in PAGES if (ROOT / f"{page}.ipynb").is_file()]
@@ -278,6 +278,5 @@ def test_opened_from_disk(watched, site, name):
     for explorer in page.locator("section.attn-explorer").all():
         says = explorer.locator("[aria-live]")
         before = says.inner_text()
-        explorer.get_by_role("slider").first.focus()
-        page.keyboard.press("Home")
+        drive(explorer)
         assert says.inner_text() != before

@@ -1,0 +1,120 @@
+"""Explorer 7: which source words does a translation model look at when it writes a target word?"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import traitlets
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from attn_utils.explorers._base import Explorer, module
+from attn_utils.plotting import show_alignment
+
+
+def _example(
+    number: int,
+    source: Sequence[str],
+    target: Sequence[str],
+    weights: Tensor | Sequence[Sequence[float]],
+    gold: Sequence[tuple[int, int]] | None = None,
+    label: str = "",
+) -> dict:
+    """One example as the trait holds it, or a ValueError that says what does not fit."""
+    weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
+    L, S = len(target), len(source)
+    if min(L, S) == 0 or weights.shape != (L, S):
+        raise ValueError(
+            f"weights of example {number} must be (target, source) = {(L, S)}, got {tuple(weights.shape)}"
+        )
+    sums = weights.sum(dim=1)
+    near = torch.minimum(sums.abs(), (sums - 1).abs()) <= 1e-3  # False for NaN and infinity too
+    if not near.all() or weights.min() < 0:
+        raise ValueError(f"rows of example {number} must sum to 1 or to 0, got {sums.tolist()}")
+    if outside := [(s, t) for s, t in gold or () if not (0 <= s < S and 0 <= t < L)]:
+        raise ValueError(f"gold of example {number} must lie inside {(S, L)}, got {outside}")
+    return {
+        "source": list(source),
+        "target": list(target),
+        "weights": weights.round(decimals=4).tolist(),  # four decimals keep the page light
+        "gold": None if gold is None else sorted([int(s), int(t)] for s, t in gold),
+        "label": label,
+    }
+
+
+def _listed(words: Sequence[str]) -> str:
+    """“a, b and c”, or “nothing”."""
+    *most, last = words or ["nothing"]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+class Alignment(Explorer):
+    """Attention weights of a translation model, sentence by sentence, as what they link.
+
+    The reader drives ``sentence`` and ``word`` (positions, from 0, of an example and of a word in its target) and
+    ``gold`` (True: show the gold alignment, where the example has one).
+
+    Args:
+        examples: dicts with ``source`` and ``target`` (tokens), ``weights`` (target × source; each row sums to 1, or to
+            0) and perhaps ``gold`` (pairs of a source and a target position) and ``label`` (its name in the menu).
+        **traits: starting values of the traits named in ``driven``.
+
+    Raises:
+        ValueError: there is no example, a shape does not fit, weights are no weights, or gold is out of range.
+        TypeError: an example lacks a key or has an unknown one.
+        traitlets.TraitError: a trait's value is outside its range.
+    """
+
+    _esm = module("_plot", "alignment")
+    slug = traitlets.Unicode("alignment", read_only=True).tag(sync=True)
+    title = traitlets.Unicode(
+        "Choose a target word: which source words does it look at?", read_only=True
+    ).tag(sync=True)
+    driven = ("sentence", "word", "gold")
+
+    examples = traitlets.List(traitlets.Dict()).tag(sync=True)
+    sentence = traitlets.Int().tag(sync=True)
+    word = traitlets.Int().tag(sync=True)
+    gold = traitlets.Bool().tag(sync=True)
+
+    def __init__(self, examples: Sequence[Mapping[str, object]], **traits: int) -> None:
+        if not examples:
+            raise ValueError("there is nothing to show: the list of examples is empty")
+        checked = [_example(number, **example) for number, example in enumerate(examples)]
+        super().__init__(examples=checked, **traits)
+
+    @traitlets.validate("sentence", "word")
+    def _in_range(self, proposal) -> int:
+        name, value = proposal.trait.name, proposal.value
+        count = len(self.examples if name == "sentence" else self.now["target"])
+        if not 0 <= value < count:
+            raise traitlets.TraitError(f"{name} must lie between 0 and {count - 1}, got {value}")
+        return value
+
+    @traitlets.observe("sentence")
+    def _keep_word_in_sentence(self, change) -> None:
+        self.word = min(self.word, len(self.now["target"]) - 1)
+
+    @property
+    def now(self) -> dict:
+        """The example that is shown."""
+        return self.examples[min(self.sentence, len(self.examples) - 1)]
+
+    def describe(self) -> str:
+        """The three source words that the chosen word looks at most, and its gold ones where they are shown."""
+        row, gold = self.now["weights"][self.word], self.now["gold"]
+        tokens = [*self.now["source"], self.now["target"][self.word]]
+        *names, word = [f"“{token if token.strip() else '␣'}”" for token in tokens]
+        best = sorted(range(len(row)), key=lambda s: -row[s])[:3]
+        looks = _listed([f"{names[s]} ({row[s]:.2f})" for s in best if row[s] >= 0.005])
+        linked = _listed([names[s] for s, t in gold or () if t == self.word])
+        shown = self.gold and gold is not None
+        return f"{word} looks at {looks}." + (f" Gold: {linked}." if shown else "")
+
+    def draw(self, figure: Figure) -> None:
+        """The matrix of weights, the chosen row outlined; a long sentence gets a higher picture."""
+        now, (L, S) = self.now, (len(self.now["target"]), len(self.now["source"]))
+        figure.set_figheight(min(max(3.8, 1.4 + 0.16 * L), 6.3))
+        ax, gold = figure.subplots(), now["gold"] if self.gold else None
+        show_alignment(torch.tensor(now["weights"]), now["source"], now["target"], gold, ax)
+        ax.add_patch(Rectangle((-0.5, self.word - 0.5), S, 1, fill=False, ec="#ff5e5e", lw=2))
