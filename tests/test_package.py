@@ -10,7 +10,7 @@ import zipfile
 import pytest
 from support import ROOT
 
-SOURCES = {".py", ".mjs", ".css", ".mplstyle"}
+SOURCES = {".py", ".mjs", ".css", ".mplstyle", ".tsv"}
 
 
 @pytest.fixture(scope="module")

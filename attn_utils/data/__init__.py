@@ -4,7 +4,25 @@ Whatever the origin, a corpus is a list of `Pair`; `batches` turns it into tenso
 """
 
 from attn_utils.data._batches import BOS, EOS, PAD, UNK, Batch, Vocab, batches
-from attn_utils.data._pairs import Pair
+from attn_utils.data._pairs import Pair, split_pairs
 from attn_utils.data.dates import date_corpus
+from attn_utils.data.grammar import french_text, grammar_corpus, grammar_splits, korean_text
+from attn_utils.data.tatoeba import tatoeba
 
-__all__ = ["BOS", "EOS", "PAD", "UNK", "Batch", "Pair", "Vocab", "batches", "date_corpus"]
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "UNK",
+    "Batch",
+    "Pair",
+    "Vocab",
+    "batches",
+    "date_corpus",
+    "french_text",
+    "grammar_corpus",
+    "grammar_splits",
+    "korean_text",
+    "split_pairs",
+    "tatoeba",
+]

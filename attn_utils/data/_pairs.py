@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 
@@ -18,3 +21,78 @@ class Pair(NamedTuple):
     source: tuple[str, ...]
     target: tuple[str, ...]
     alignment: tuple[tuple[int, int], ...] | None = None
+
+
+def split_pairs(
+    pairs: Sequence[Pair], valid: float = 0.1, test: float = 0.1, seed: int = 0
+) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    """Split a corpus so that no sentence of one part, source or target, occurs in another.
+
+    Pairs that share a source or a target are linked, and what is linked, however far around, stays together: one
+    English sentence with many translations in both training and test would let a model recite. Whole groups are drawn
+    at random, the small ones first: a group of more than a tenth of a held-out part enters it only where small groups
+    do not fill it, so a very large group goes to training.
+
+    Args:
+        pairs: the corpus.
+        valid: size of the validation part: a whole number of pairs, or a fraction of the corpus below 1.
+        test: the same for the test part.
+        seed: of the draw.
+
+    Returns:
+        The training, validation and test parts, each in the order of the corpus. The held-out parts are never larger
+        than asked, and smaller only where every group that could fill the rest is too large for it.
+
+    Raises:
+        TypeError: a size that is no number.
+        ValueError: a size out of its range, nothing left for training, or a part that should hold pairs and gets none
+            because every group is too large for it.
+    """
+    asked = [_size(valid, len(pairs), "valid"), _size(test, len(pairs), "test")]
+    if sum(asked) >= len(pairs):
+        raise ValueError(
+            f"nothing left for training: {len(pairs)} pairs, valid={valid!r}, test={test!r}"
+        )
+    groups = _groups(pairs)
+    random.Random(seed).shuffle(groups)
+    limit = max(1, min(size for size in asked if size) // 10) if any(asked) else 0
+    parts = [[], [], []]
+    for group in sorted(groups, key=lambda group: len(group) > limit):  # stable: still at random
+        room = (asked[0] - len(parts[1]) >= len(group), asked[1] - len(parts[2]) >= len(group))
+        parts[room.index(True) + 1 if any(room) else 0] += group
+    for name, size, part in zip(("valid", "test"), asked, parts[1:], strict=True):
+        if size and not part:
+            raise ValueError(
+                f"{name} should get {size} pairs and gets none: the smallest of {len(groups)} groups "
+                f"of linked pairs has {min(map(len, groups))}, the largest {max(map(len, groups))}"
+            )
+    return tuple([pairs[i] for i in sorted(part)] for part in parts)
+
+
+def _size(asked: float, n: int, name: str) -> int:
+    """A count as it is, a fraction of n rounded."""
+    if isinstance(asked, bool) or not isinstance(asked, Integral | float):
+        raise TypeError(f"{name} must be a number of pairs or a fraction, got {asked!r}")
+    if asked < 0 or (isinstance(asked, float) and not asked < 1):
+        raise ValueError(f"{name} must be a whole number or a fraction below 1, got {asked!r}")
+    return int(asked) if isinstance(asked, Integral) else round(asked * n)
+
+
+def _groups(pairs: Sequence[Pair]) -> list[list[int]]:
+    """The connected components of the graph whose edges are shared sources and shared targets (union-find)."""
+    parent = list(range(len(pairs)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]  # halves the way for the next who asks
+            i = parent[i]
+        return i
+
+    first = {}
+    for i, pair in enumerate(pairs):
+        for sentence in (("source", pair.source), ("target", pair.target)):
+            parent[root(i)] = root(first.setdefault(sentence, i))
+    groups = {}
+    for i in range(len(pairs)):
+        groups.setdefault(root(i), []).append(i)
+    return list(groups.values())
