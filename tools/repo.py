@@ -28,6 +28,7 @@ SETUP = """\
 import importlib.util
 
 if importlib.util.find_spec("attn_utils") is None:
+    %pip install --quiet accelerate babel sacrebleu
     %pip install --quiet --no-deps git+https://github.com/{slug}"""
 
 METADATA = {
