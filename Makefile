@@ -31,7 +31,7 @@ help: ## List these targets
 .PHONY: book
 book: $(STAMP) ## Execute the chapters and build the site from clean, warnings as errors
 	@rm -rf _build
-	$(BIN)/jupyter-book build . -W --keep-going
+	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . -W --keep-going
 	@echo
 	@echo 'The book is built. Open this file in a browser, no server needed:'
 	@echo '    file://$(CURDIR)/$(SITE)/index.html'

@@ -133,7 +133,7 @@ def train(
     torch.manual_seed(seed)
     AcceleratorState._reset_state()  # a precision chosen in an earlier call must not bind this one
     accelerator = Accelerator(mixed_precision=mixed_precision)
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr)
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     steps = epochs * len(batches)
     scheduler = LambdaLR(optimizer, lambda step: schedule(step / steps) if schedule else 1.0)
     model, optimizer, batches, valid = accelerator.prepare(model, optimizer, batches, valid)

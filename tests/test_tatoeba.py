@@ -384,7 +384,9 @@ def test_local_archives_are_read_where_they_are(tmp_path):
 def test_a_failed_download_leaves_nothing(host, tmp_path, monkeypatch, broken):
     monkeypatch.setattr(tatoeba_module, "HOST", host.url("{}-eng.zip"))
     host.answers = [
-        {"404": status(404), "html": good(b"<!DOCTYPE html>")}.get(broken, good(pack()))
+        {"404": status(404), "html": good(b"<!DOCTYPE html>")}.get(
+            broken, good(pack(name="kor.txt"))
+        )
     ]
     kind = ConnectionError if broken == "404" else ValueError
     with pytest.raises(kind, match=host.url("kor-eng.zip")) as caught:

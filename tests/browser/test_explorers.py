@@ -41,14 +41,14 @@ class Case:
 
 CASES = [
     Case(
-        page="",
+        page="chapters/07-seq2seq-attention",
         slug="alignment",
         figures=0,
-        link="sentence=1&word=1&gold=1",
-        says="“고양이가” looks at “cat” (",
+        link="sentence=1&word=11&gold=1",
+        says="“웃는다” looks at “",
         ignored="sentence=first&word=NaN&gold=perhaps&examples=1",
-        clamped="sentence=99&word=-5",
-        clamped_says="“1” looks at “1” (",
+        clamped="sentence=4&word=-5",
+        clamped_says="“notre” looks at “",
     ),
     Case(
         page="chapters/01-kernel-pooling",
