@@ -132,8 +132,36 @@ def first_of_all(many):
     return most
 
 
+def floating(targets):
+    return tuple(x.float() for x in tensors(targets, lambda t: [BOS, *t], lambda t: [*t, EOS]))
+
+
+def another_generator(logits, temperature, generator):
+    return draw(logits, temperature, None)
+
+
+def probabilities_of_the_first_row(logits, temperature, generator):
+    return draw(logits[:1].expand_as(logits), temperature, generator)
+
+
+def joins_the_words(said, references, n):
+    def joined(words):
+        return Counter("".join(words[i : i + n]) for i in range(len(words) - n + 1))
+
+    pairs = [
+        (joined(a), first_of_all([joined(r) for r in many]))
+        for a, many in zip(said, references, strict=True)
+    ]
+    return sum((a & b).total() for a, b in pairs) / sum(a.total() for a, _ in pairs)
+
+
+def pairs_at_most(said, references, n):
+    return over_corpus(said, references, min(n, 2), first_of_all)
+
+
 WRONG = {
     "check_decoder_tensors": [
+        floating,
         not_shifted,
         no_end,
         no_beginning,
@@ -142,6 +170,8 @@ WRONG = {
     ],
     "check_last_real_state": [last_place, one_too_far, of_the_first, mean_state],
     "check_draw_word": [
+        another_generator,
+        probabilities_of_the_first_row,
         may_say_anything,
         multiplies,
         without_the_temperature,
@@ -149,5 +179,12 @@ WRONG = {
         always_the_likeliest,
         in_place,
     ],
-    "check_precision": [adds_the_references, first_reference_only, unclipped, mean_of_sentences],
+    "check_precision": [
+        joins_the_words,
+        pairs_at_most,
+        adds_the_references,
+        first_reference_only,
+        unclipped,
+        mean_of_sentences,
+    ],
 }

@@ -95,9 +95,42 @@ def changes_what_was_given(said, weights, source):
     return said
 
 
+def first_so_many(state, h, mask, W_c):
+    return step(state, h, torch.arange(len(mask)) < mask.sum(), W_c)
+
+
+def always_six(weights, places, width):
+    distance = torch.arange(6) - places[:, None]
+    near = weights[:, :6] * torch.exp(-(distance**2) / (2 * width**2))
+    return near / near.sum(dim=1, keepdim=True)
+
+
+def drops_the_last_column(said, weights, source):
+    best = weights[:, :-1].argmax(dim=1).tolist()
+    return [source[i] if word == "<unk>" else word for word, i in zip(said, best, strict=True)]
+
+
+def each_word_once(said, weights, source):
+    weights, words = weights[:, : len(source)].clone(), list(said)
+    for j, word in enumerate(words):
+        if word == "<unk>":
+            best = int(weights[j].argmax())
+            words[j] = source[best]
+            weights[:, best] = -1
+    return words
+
+
 WRONG = {
-    "check_luong_step": [unmasked, scaled, state_first, without_tanh, masked_afterwards],
+    "check_luong_step": [
+        first_so_many,
+        unmasked,
+        scaled,
+        state_first,
+        without_tanh,
+        masked_afterwards,
+    ],
     "check_local_weights": [
+        always_six,
         not_divided,
         without_the_two,
         not_squared,
@@ -106,6 +139,8 @@ WRONG = {
     ],
     "check_mutual_alignment": [rows_only, columns_only, target_first, either],
     "check_replace_unknown": [
+        drops_the_last_column,
+        each_word_once,
         copies_end_of_sentence,
         same_place,
         replaces_all,
