@@ -8,6 +8,10 @@ A mask is boolean, and True means "may attend".
 - ``masking``: padding and causal masks, the masked softmax
 - ``scoring``: how well a key answers a query: six score functions
 - ``attention``: attention with any score, fused scaled dot-product attention, several heads
+- ``seq2seq``: recurrent encoder and decoders: without attention, after Bahdanau, after Luong
+- ``data``: vocabulary and batches; dates, a synchronous grammar, Tatoeba
+- ``training``: one training loop
+- ``decoding``: greedy and beam search, BLEU, alignment error rate
 - ``plotting``: the book's figures
 - ``explorers``: the book's interactive figures
 - ``exercises``: checks that wait for the reader's answer

@@ -35,7 +35,7 @@ from attn_utils.training import train
 
 EMBED = HIDDEN = 256
 LAYERS, DROPOUT, BATCH, STEPS = 2, 0.1, 128, 9
-# What d2l's own code gave on such a machine, from shared measurements of two CPU cores.
+# What d2l's own code gave on such a machine, tokens a second on two CPU cores.
 REFERENCE = {"bahdanau": 2500, "luong": 2500}
 TARGET = {"bahdanau": 2.0, "luong": 3.0}
 
