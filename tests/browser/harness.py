@@ -110,8 +110,12 @@ class Watch:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught error: {error}"))
         page.on("request", self._request)
-        page.on("requestfailed", lambda r: self.complaints.append(f"failed: {r.url} {r.failure}"))
+        page.on("requestfailed", self._failed)
         page.on("response", self._response)
+
+    def _failed(self, request) -> None:
+        if "ERR_ABORTED" not in (request.failure or ""):  # the page was left while it still loaded
+            self.complaints.append(f"failed: {request.url} {request.failure}")
 
     def start(self, url: str) -> None:
         """Begin anew, for a page at `url`."""
