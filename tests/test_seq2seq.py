@@ -249,6 +249,7 @@ def test_keys_are_prepared_once(monkeypatch):
 def test_a_source_without_tokens(decoder):
     m, (src, lens, tgt_in) = model(decoder), sentences()
     src[1], lens[1] = 0, 0
+    assert not m.encoder(src, lens).outputs[1].any()
     logits, weights = m(src, lens, tgt_in)
     assert logits.isfinite().all()
     if weights is not None:

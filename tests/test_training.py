@@ -222,6 +222,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     with pytest.raises(FloatingPointError, match=r"the loss became nan: try a smaller lr"):
         fit(model, loss_fn=lambda m, b: (sequence_loss(m, b)[0] * torch.nan, torch.tensor(3)))
     assert torch.equal(weights(model), before)
+    assert all(p.grad is None for p in model.parameters()), "nothing is left for a later step"
 
 
 @pytest.mark.parametrize("precision", ["bf16", "no"])
