@@ -166,23 +166,35 @@ class MultiHeadAttention(nn.Module):
             TypeError, ValueError: as ``scaled_dot_product_attention``.
         """
         _check_points(query=query, key=key, value=value)
-        for name, x in (("q", query), ("k", key), ("v", value)):
-            wanted = getattr(self, f"{name}_proj").in_features
-            if x.shape[-1] != wanted:
-                raise ValueError(f"{name}_proj takes {wanted} features, got {tuple(x.shape)}")
-        q = self._split(self.q_proj(query))  # (B, H, L, D)
-        k = self._split(self.k_proj(key))  # (B, H, S, D)
-        v = self._split(self.v_proj(value))  # (B, H, S, D)
+        return self.attend(query, *self.prepare(key, value), attn_mask, need_weights)
+
+    def prepare(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """What the heads need of key (B, S, kdim) and value (B, S, vdim): k and v, both (B, H, S, D)."""
+        return self._project("k", key), self._project("v", value)
+
+    def attend(
+        self,
+        query: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attn_mask: Tensor | None = None,
+        need_weights: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The second half of ``forward``, for k and v that ``prepare`` made once for many queries."""
         if isinstance(attn_mask, Tensor) and attn_mask.ndim == 3:
             attn_mask = attn_mask[:, None]  # (B, 1, L, S)
+        q = self._project("q", query)  # (B, H, L, D)
         output, weights = scaled_dot_product_attention(
             q, k, v, attn_mask, self.dropout, self.training, need_weights
         )
         return self.out_proj(output.transpose(-3, -2).flatten(-2)), weights
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, n, E) as (B, H, n, D)."""
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
+    def _project(self, name: str, x: Tensor) -> Tensor:
+        """(B, n, features) through q_proj, k_proj or v_proj and split into heads: (B, H, n, D)."""
+        proj = getattr(self, f"{name}_proj")
+        if x.shape[-1] != proj.in_features:
+            raise ValueError(f"{name}_proj takes {proj.in_features} features, got {tuple(x.shape)}")
+        return proj(x).unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
 
 
 def _fused(

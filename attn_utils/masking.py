@@ -95,3 +95,14 @@ def _check_mask(attn_mask: Tensor, shape: Sequence[int]) -> Tensor:
             f"attn_mask {tuple(attn_mask.shape)} does not broadcast to scores {tuple(shape)}"
         ) from None
     return attn_mask
+
+
+def _check_tokens(name: str, tokens: Tensor, vocab_size: int) -> None:
+    """Raise unless tokens are (B, n) integers, n > 0, each less than vocab_size."""
+    if tokens.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"{name} must hold token ids (integers), got {tokens.dtype}")
+    if tokens.ndim != 2 or tokens.numel() == 0:
+        raise ValueError(f"{name} must be (batch, length) and not empty, got {tuple(tokens.shape)}")
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"{name} holds ids from {low} to {high}, the vocabulary {vocab_size}")

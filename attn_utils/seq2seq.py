@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from attn_utils.masking import masked_softmax, padding_mask
+from attn_utils.masking import _check_tokens, masked_softmax, padding_mask
 from attn_utils.scoring import Additive, General, Score
 
 _CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -104,7 +104,7 @@ class RecurrentEncoder(nn.Module):
         Raises:
             TypeError, ValueError: shapes or types that do not fit; ids out of the vocabulary.
         """
-        _check_tokens("src", src, self.embedding)
+        _check_tokens("src", src, self.embedding.num_embeddings)
         if src_lens.shape != src.shape[:1]:
             raise ValueError(
                 f"src_lens {tuple(src_lens.shape)} must be one for each of src {tuple(src.shape)}"
@@ -143,7 +143,7 @@ class _Decoder(nn.Module):
         self.out_proj = nn.Linear(hidden_dim, vocab_size)
 
     def _embed(self, tokens: Tensor) -> Tensor:
-        _check_tokens("tgt_in", tokens, self.embedding)
+        _check_tokens("tgt_in", tokens, self.embedding.num_embeddings)
         return self.dropout(self.embedding(tokens))  # (B, L, E)
 
     def _run(self, x: Tensor, hidden: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -378,16 +378,3 @@ def _cell(name: str) -> type[nn.GRU] | type[nn.LSTM]:
     if name not in _CELLS:
         raise ValueError(f"cell must be one of {sorted(_CELLS)}, got {name!r}")
     return _CELLS[name]
-
-
-def _check_tokens(name: str, tokens: Tensor, embedding: nn.Embedding) -> None:
-    """Raise unless tokens are (B, n) integers, n > 0, each with an embedding."""
-    if tokens.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name} must hold token ids (integers), got {tokens.dtype}")
-    if tokens.ndim != 2 or tokens.numel() == 0:
-        raise ValueError(f"{name} must be (batch, length) and not empty, got {tuple(tokens.shape)}")
-    low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= embedding.num_embeddings:
-        raise ValueError(
-            f"{name} holds ids from {low} to {high}, the vocabulary {embedding.num_embeddings}"
-        )
