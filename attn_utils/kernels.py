@@ -5,6 +5,7 @@ Shapes: ``L`` queries, ``S`` keys, ``d`` features of a point, ``v`` features of 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -13,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Kernel = str | Callable[[Tensor], Tensor]
+Heights = Callable[[Tensor], Tensor]  # of scaled distances
+Kernel = str | Heights
 
 # How many weights may exist at once when nobody asks for the whole matrix: 2 MiB in float32.
 _CHUNK = 2**19
@@ -82,12 +84,8 @@ def constant(u: Tensor) -> Tensor:
     return torch.ones_like(u)
 
 
-KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gaussian": gaussian,
-    "boxcar": boxcar,
-    "epanechnikov": epanechnikov,
-    "triangular": triangular,
-    "constant": constant,
+KERNELS: dict[str, Heights] = {
+    kernel.__name__: kernel for kernel in (gaussian, boxcar, epanechnikov, triangular, constant)
 }
 _COMPACT = (boxcar, epanechnikov, triangular)  # 0 from |u| = 1 on
 
@@ -134,13 +132,14 @@ def nadaraya_watson(
     kernel = _kernel(kernel)
     if empty not in ("nearest", "nan", "raise"):
         raise ValueError(f'empty must be "nearest", "nan" or "raise", got {empty!r}')
+    pool = functools.partial(_pool, key, values, kernel, empty)
     weights = None
     if need_weights:
-        estimate, weights = _pool(query, key, values, width, kernel, empty)
+        estimate, weights = pool(query, width)
     elif kernel is gaussian and (dtype := _fused_dtype(query, key, values, width)):
         estimate = _pool_fused(query, key, values, width, dtype)
     else:
-        estimate = _pool_in_chunks(query, key, values, width, kernel, empty)
+        estimate = _in_chunks(pool, query, width, max(1, _CHUNK // len(key)))
     if empty == "raise":
         _check_reach(estimate, query, key, width)
     return estimate.reshape(len(query), *value.shape[1:]), weights
@@ -255,11 +254,9 @@ def knn_widths(query: Tensor, key: Tensor, k: int) -> Tensor:
     if not isinstance(k, int) or not 1 <= k <= len(key):
         raise ValueError(f"k must be a whole number from 1 to {len(key)} (the keys), got {k!r}")
     width = _distance(query, key).kthvalue(k, dim=1, keepdim=True).values  # (L, 1)
-    if (width == 0).any():
-        first = (width == 0).flatten().nonzero()[0].item()
-        raise ValueError(
-            f"the {k} nearest keys of query number {first} coincide with it; take a larger k"
-        )
+    if len(zero := (width[:, 0] == 0).nonzero()):
+        which = f"query number {zero[0].item()}"
+        raise ValueError(f"the {k} nearest keys of {which} coincide with it; take a larger k")
     return width
 
 
@@ -277,10 +274,7 @@ def _hide(x: Tensor, absent: Tensor | None, instead: float) -> Tensor:
 
 
 def _weights(
-    distance: Tensor,
-    width: Tensor,
-    kernel: Callable[[Tensor], Tensor],
-    absent: Tensor | None = None,
+    distance: Tensor, width: Tensor, kernel: Heights, absent: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Weights (L, S) from distances (L, S), and which rows have no key in reach (L, 1).
 
@@ -296,17 +290,15 @@ def _weights(
         raise ValueError(f"kernel made {tuple(height.shape)} of distances {tuple(u.shape)}")
     height = _hide(height, absent, 0)
     total = height.sum(dim=1, keepdim=True)  # (L, 1)
-    if not torch.isfinite(total).all():
-        bad = total[~torch.isfinite(total)][0].item()
-        raise ValueError(f"kernel gave heights whose sum over the keys is {bad}")
+    if len(bad := total[~total.isfinite()]):
+        raise ValueError(f"kernel gave heights whose sum over the keys is {bad[0].item()}")
     lonely = total.abs() < torch.finfo(total.dtype).tiny
-    # The fill keeps 0/0 out of the rows that `where` drops: its gradient would be NaN.
-    weights = height / total.masked_fill(lonely, 1)
-    if lonely.any():
+    if lonely.any():  # the nearest keys take all, before there is a 0/0
         reach = _hide(distance.detach(), absent, math.inf)
         nearest = (reach == reach.amin(dim=1, keepdim=True)).to(height.dtype)
-        weights = torch.where(lonely, nearest / nearest.sum(dim=1, keepdim=True), weights)
-    return weights, lonely
+        height = torch.where(lonely, nearest, height)
+        total = height.sum(dim=1, keepdim=True)
+    return height / total, lonely
 
 
 def _gaussian_weights(distance: Tensor, width: Tensor, absent: Tensor | None) -> Tensor:
@@ -331,12 +323,7 @@ def _gaussian_weights(distance: Tensor, width: Tensor, absent: Tensor | None) ->
 
 
 def _pool(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    width: Tensor,
-    kernel: Callable[[Tensor], Tensor],
-    empty: str,
+    key: Tensor, value: Tensor, kernel: Heights, empty: str, query: Tensor, width: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Estimate (L, v) and weights (L, S); NaN in rows with no key in reach, unless they take the nearest."""
     weights, lonely = _weights(_distance(query, key), width, kernel)
@@ -347,27 +334,16 @@ def _pool(
     return estimate.masked_fill(lonely, math.nan), weights.masked_fill(lonely, math.nan)
 
 
-def _pool_in_chunks(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    width: Tensor,
-    kernel: Callable[[Tensor], Tensor],
-    empty: str,
-) -> Tensor:
-    """The estimate (L, v), a few queries at a time, so that no more than _CHUNK weights exist at once."""
-
-    def pool(query: Tensor, width: Tensor) -> Tensor:
-        return _pool(query, key, value, width, kernel, empty)[0]
-
-    rows = max(1, _CHUNK // len(key))
+def _in_chunks(pool: Callable, query: Tensor, width: Tensor, rows: int) -> Tensor:
+    """The estimate (L, v) of ``pool``, a few queries at a time, so that only their weights exist at once."""
     queries = query.split(rows)
     widths = width.split(rows) if width.ndim == 2 else [width] * len(queries)
-    # Recomputing a chunk in the backward pass is what keeps all chunks from being held until then.
-    again = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat(
-        [checkpoint(pool, q, w, **again) for q, w in zip(queries, widths, strict=True)]
-    )
+    return torch.cat([_recomputed(pool, q, w)[0] for q, w in zip(queries, widths, strict=True)])
+
+
+def _recomputed(function: Callable, *args: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """``function(*args)``, computed once more in the backward pass: what it holds meanwhile is not kept until then."""
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
 
 
 def _fused_dtype(query: Tensor, key: Tensor, value: Tensor, width: Tensor) -> torch.dtype | None:
@@ -445,21 +421,18 @@ def _check_points(name: str, x: Tensor) -> None:
         raise TypeError(f"{name} must be float32 or float64, got {x.dtype}")
     if x.ndim not in (1, 2):
         raise ValueError(f"{name} must have shape (n,) or (n, d), got {tuple(x.shape)}")
-    if (x.ndim == 2 and x.shape[1] == 0) or (name == "key" and len(x) == 0):
+    if 0 in x.shape[1:] or (name == "key" and len(x) == 0):
         raise ValueError(f"{name} is empty: shape {tuple(x.shape)}")
-    if not torch.isfinite(x).all():
-        first = (~torch.isfinite(x)).nonzero()[0].tolist()
-        raise ValueError(f"{name} holds NaN or infinity at index {first}")
+    if len(bad := (~x.isfinite()).nonzero()):
+        raise ValueError(f"{name} holds NaN or infinity at index {bad[0].tolist()}")
 
 
 def _check_reach(estimate: Tensor, query: Tensor, key: Tensor, width: Tensor) -> None:
     """Raise if the estimate (L, v) is NaN for a query (L, d)."""
-    lonely = estimate.isnan().any(dim=1)
-    if lonely.any():
-        first = lonely.nonzero()[0, 0]
-        away = _distance(query[first][None], key).min().item()
+    if len(lonely := query[estimate.isnan().any(dim=1)]):
+        away = _distance(lonely[:1], key).min().item()
         raise ValueError(
-            f"{int(lonely.sum())} of {len(query)} queries have no key in reach; the nearest key of the"
+            f"{len(lonely)} of {len(query)} queries have no key in reach; the nearest key of the"
             f" first is {away:g} away, the widths go up to {width.max().item():g}"
         )
 
@@ -477,14 +450,12 @@ def _width(width: float | Tensor, queries: int, key: Tensor) -> Tensor:
             f"width must be one number, ({len(key)},) for one per key or ({queries}, 1) for one per query,"
             f" got shape {tuple(width.shape)}"
         )
-    bad = ~((width > 0) & torch.isfinite(width))
-    if bad.any():
-        first = width[bad].flatten()[0].item()
-        raise ValueError(f"width must be positive and finite, got {first} (in {key.dtype})")
+    if len(bad := width[~((width > 0) & width.isfinite())]):
+        raise ValueError(f"width must be positive and finite, got {bad[0].item()} (in {key.dtype})")
     return width
 
 
-def _kernel(kernel: Kernel) -> Callable[[Tensor], Tensor]:
+def _kernel(kernel: Kernel) -> Heights:
     """The kernel function of a name; a function passes through."""
     if callable(kernel):
         return kernel
@@ -497,7 +468,7 @@ def _default_widths(key: Tensor) -> list[float]:
     """100 widths, evenly on a log scale, from very local to nearly the plain mean."""
     distance = _distance(key, key).detach()
     nearest = distance.masked_fill(distance == 0, math.inf).amin(dim=1)
-    if not torch.isfinite(nearest).any():
+    if not nearest.isfinite().any():
         raise ValueError("all keys coincide, so no width is better than another")
     low, high = nearest.median() / 10, 2 * distance.max()
     return torch.logspace(math.log10(low), math.log10(high), 100).tolist()
@@ -511,7 +482,4 @@ def _grid(widths: Sequence[float] | Tensor) -> list[float]:
         raise TypeError(f"widths must be a row of numbers, got {widths!r}") from None
     if not grid:
         raise ValueError("widths is empty: there is nothing to choose from")
-    if not (grid[0] > 0 and all(map(math.isfinite, grid))):
-        bad = next(width for width in grid if not (width > 0 and math.isfinite(width)))
-        raise ValueError(f"widths must be positive and finite, got {bad}")
     return grid

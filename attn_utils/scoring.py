@@ -14,7 +14,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from attn_utils.kernels import _recomputed
 
 # How many hidden numbers additive scoring may hold at once: 8 MiB in float32.
 _CHUNK = 2**21
@@ -91,7 +92,7 @@ class ScaledDotProduct(DotProduct):
         return super().compare(query / math.sqrt(query.shape[-1]), prepared)
 
 
-class Cosine(Score):
+class Cosine(DotProduct):
     """q · k / (‖q‖ ‖k‖), from -1 to 1; a vector of length 0 scores 0.
 
     Source:
@@ -104,10 +105,10 @@ class Cosine(Score):
 
     def compare(self, query: Tensor, prepared: Tensor) -> Tensor:
         """Cosines (..., L, S)."""
-        return F.normalize(query, dim=-1) @ prepared.transpose(-2, -1)  # (..., L, S)
+        return super().compare(F.normalize(query, dim=-1), prepared)
 
 
-class General(Score):
+class General(DotProduct):
     """qᵀ W k, the bilinear score: W (query_dim, key_dim) is learned.
 
     Args:
@@ -126,10 +127,6 @@ class General(Score):
     def prepare(self, key: Tensor) -> Tensor:
         """W k: keys in the space of the queries, (..., S, Eq)."""
         return self.k_proj(key)
-
-    def compare(self, query: Tensor, prepared: Tensor) -> Tensor:
-        """Q (W k)ᵀ, (..., L, S)."""
-        return query @ prepared.transpose(-2, -1)
 
 
 class Additive(Score):
@@ -167,9 +164,7 @@ class Additive(Score):
         w = self.out_proj.weight  # (1, H)
         if q.shape[-3] <= rows:
             return _meet(q, k, w)
-        # Recomputing a chunk in the backward pass is what keeps all chunks from being held until then.
-        again = {"use_reentrant": False, "preserve_rng_state": False}
-        return torch.cat([checkpoint(_meet, part, k, w, **again) for part in q.split(rows, -3)], -2)
+        return torch.cat([_recomputed(_meet, part, k, w) for part in q.split(rows, -3)], dim=-2)
 
 
 def _meet(q: Tensor, k: Tensor, w: Tensor) -> Tensor:
