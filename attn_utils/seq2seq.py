@@ -252,7 +252,34 @@ class PlainDecoder(_Decoder):
         return self.out_proj(self.dropout(outputs)), hidden, None
 
 
-class BahdanauDecoder(_Decoder):
+class _AttentiveDecoder(_Decoder):
+    """What the decoders with attention share: a score of states and the encoder's outputs."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embed_dim: int,
+        hidden_dim: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        memory_dim: int | None = None,
+        score: Score | None = None,
+        cell: str = "gru",
+    ) -> None:
+        memory_dim = memory_dim or hidden_dim
+        width = embed_dim + memory_dim * self._context_is_input
+        super().__init__(vocab_size, embed_dim, hidden_dim, width, num_layers, dropout, cell)
+        self.score = score or self._default_score(hidden_dim, memory_dim)
+        if not self._context_is_input:
+            self.combine = nn.Linear(memory_dim + hidden_dim, hidden_dim, bias=False)
+
+    def _attend(self, query: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+        """Context (B, L, M) and weights (B, L, S) for queries (B, L, H)."""
+        weights = masked_softmax(self.score.compare(query, state.keys), state.mask)
+        return weights @ state.values, weights
+
+
+class BahdanauDecoder(_AttentiveDecoder):
     """Look first, then move: the state of the step before is the query, the context is part of the input.
 
     Args:
@@ -269,27 +296,16 @@ class BahdanauDecoder(_Decoder):
         Bahdanau, Cho and Bengio (2015), section 3.1 and appendix A. Their output layer is a maxout; this is linear.
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        embed_dim: int,
-        hidden_dim: int,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        memory_dim: int | None = None,
-        score: Score | None = None,
-        cell: str = "gru",
-    ) -> None:
-        memory_dim = memory_dim or hidden_dim
-        width = embed_dim + memory_dim
-        super().__init__(vocab_size, embed_dim, hidden_dim, width, num_layers, dropout, cell)
-        self.score = score or Additive(hidden_dim, memory_dim, hidden_dim)
+    _context_is_input = True
+
+    def _default_score(self, query_dim: int, key_dim: int) -> Score:
+        return Additive(query_dim, key_dim, query_dim)
 
     def _decode(self, tokens, state):
         hidden, outputs, weights = state.hidden, [], []
         for x in self._embed(tokens).split(1, dim=1):  # (B, 1, E)
             query = hidden[0][:, -1:]  # (B, 1, H), the top layer's state before this step
-            context, w = _attend(self.score, query, state)  # (B, 1, M), (B, 1, S)
+            context, w = self._attend(query, state)  # (B, 1, M), (B, 1, S)
             output, hidden = self._run(torch.cat([x, context], dim=-1), hidden)
             outputs.append(output)
             weights.append(w)
@@ -297,7 +313,7 @@ class BahdanauDecoder(_Decoder):
         return self.out_proj(self.dropout(outputs)), hidden, torch.cat(weights, dim=1)
 
 
-class LuongDecoder(_Decoder):
+class LuongDecoder(_AttentiveDecoder):
     """Move first, then look: the current state is the query, and context and state together give the output.
 
     No state waits for a context, so with the target given, all steps attend at once.
@@ -316,25 +332,14 @@ class LuongDecoder(_Decoder):
         Luong, Pham and Manning (2015), section 3.1, without input feeding (their section 3.3).
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        embed_dim: int,
-        hidden_dim: int,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        memory_dim: int | None = None,
-        score: Score | None = None,
-        cell: str = "gru",
-    ) -> None:
-        super().__init__(vocab_size, embed_dim, hidden_dim, embed_dim, num_layers, dropout, cell)
-        memory_dim = memory_dim or hidden_dim
-        self.score = score or General(hidden_dim, memory_dim)
-        self.combine = nn.Linear(memory_dim + hidden_dim, hidden_dim, bias=False)
+    _context_is_input = False
+
+    def _default_score(self, query_dim: int, key_dim: int) -> Score:
+        return General(query_dim, key_dim)
 
     def _decode(self, tokens, state):
         outputs, hidden = self._run(self._embed(tokens), state.hidden)  # (B, L, H)
-        context, weights = _attend(self.score, outputs, state)  # (B, L, M), (B, L, S)
+        context, weights = self._attend(outputs, state)  # (B, L, M), (B, L, S)
         s = torch.tanh(self.combine(torch.cat([context, outputs], dim=-1)))  # (B, L, H)
         return self.out_proj(self.dropout(s)), hidden, weights
 
@@ -366,12 +371,6 @@ class Seq2Seq(nn.Module):
     ) -> tuple[Tensor, DecoderState, Tensor | None]:
         """Logits (B, V), the next state and weights (B, S) or None, after one more token (B,)."""
         return self.decoder.step(token, state)
-
-
-def _attend(score: Score, query: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
-    """Context (B, L, M) and weights (B, L, S) for queries (B, L, H)."""
-    weights = masked_softmax(score.compare(query, state.keys), state.mask)
-    return weights @ state.values, weights
 
 
 def _cell(name: str) -> type[nn.GRU] | type[nn.LSTM]:

@@ -67,17 +67,19 @@ def sequence_loss(
     Args:
         model: (src, src_lens, tgt_in) -> (logits (B, L, V), anything).
         batch: padding in ``tgt_out`` counts for nothing.
-        label_smoothing: share of the target's mass spread over the vocabulary.
+        label_smoothing: share of the target's mass spread evenly over the vocabulary, PAD aside.
 
     Returns:
         The sum and the number, both scalars.
     """
     logits, _ = model(batch.src, batch.src_lens, batch.tgt_in)
-    loss = F.cross_entropy(
-        logits.flatten(0, 1), batch.tgt_out.flatten(),
-        ignore_index=PAD, reduction="sum", label_smoothing=label_smoothing,
-    )  # fmt: skip
-    return loss, (batch.tgt_out != PAD).sum()
+    real = batch.tgt_out != PAD
+    log_probs = logits[real].log_softmax(dim=-1)  # (real tokens, V)
+    loss = F.nll_loss(log_probs, batch.tgt_out[real], reduction="sum")
+    if label_smoothing:
+        others = log_probs.sum() - log_probs[:, PAD].sum()  # PAD gets no mass: nobody may say it
+        loss = (1 - label_smoothing) * loss - label_smoothing * others / (logits.shape[-1] - 1)
+    return loss, real.sum()
 
 
 def train(

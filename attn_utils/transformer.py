@@ -195,18 +195,6 @@ class TransformerDecoderLayer(_Layer):
         return x, cache._replace(k=k, v=v), self_weights, cross_weights
 
 
-class TransformerState(NamedTuple):
-    """What decoding carries from step to step; every tensor has the batch first.
-
-    Attributes:
-        caches: one for each decoder layer.
-        mask: (B, 1, S), True = a real source token.
-    """
-
-    caches: tuple[Cache, ...]
-    mask: Tensor
-
-
 class Transformer(nn.Module):
     """An encoder reads the source at once, a decoder says the target.
 
@@ -287,14 +275,14 @@ class Transformer(nn.Module):
         logits, _, decoder_self, cross = self._decode(tgt_in, caches, causal, mask, need_weights)
         return logits, AttentionMaps(encoder_self, decoder_self, cross) if need_weights else None
 
-    def start(self, src: Tensor, src_lens: Tensor) -> TransformerState:
-        """Read the source once; the state from which ``step`` goes on."""
+    def start(self, src: Tensor, src_lens: Tensor) -> tuple[tuple[Cache, ...], Tensor]:
+        """Read the source once: the state from which ``step`` goes on, the layers' caches and the source's mask."""
         memory, mask, _ = self._encode(src, src_lens)
-        return TransformerState(tuple(layer.start(memory) for layer in self.decoder), mask)
+        return tuple(layer.start(memory) for layer in self.decoder), mask
 
     def step(
-        self, token: Tensor, state: TransformerState
-    ) -> tuple[Tensor, TransformerState, Tensor]:
+        self, token: Tensor, state: tuple[tuple[Cache, ...], Tensor]
+    ) -> tuple[Tensor, tuple[tuple[Cache, ...], Tensor], Tensor]:
         """Say one more token.
 
         Args:
@@ -304,10 +292,9 @@ class Transformer(nn.Module):
         Returns:
             Logits (B, V), the next state, and the last layer's cross weights (B, S), the mean over its heads.
         """
-        logits, caches, _, cross = self._decode(
-            token[:, None], state.caches, None, state.mask, True
-        )
-        return logits[:, 0], state._replace(caches=tuple(caches)), cross[-1][:, :, 0].mean(dim=1)
+        caches, mask = state
+        logits, caches, _, cross = self._decode(token[:, None], caches, None, mask, True)
+        return logits[:, 0], (tuple(caches), mask), cross[-1][:, :, 0].mean(dim=1)
 
     def _encode(self, src, src_lens, need_weights=False):
         """Memory (B, S, E), its mask (B, 1, S) and the weights of each layer."""

@@ -63,11 +63,12 @@ def test_loss_is_for_each_real_token():
     assert history.loss[0] == pytest.approx((total[0][0] / total[0][1]).item(), rel=1e-5)
 
 
-def test_label_smoothing_is_crossentropys():
+def test_label_smoothing_spreads_mass_over_all_but_padding():
     model, (batch,) = translator(), loader(96)
     loss, count = sequence_loss(model, batch, label_smoothing=0.1)
     log_probs = model(batch.src, batch.src_lens, batch.tgt_in)[0].log_softmax(-1)
-    target = torch.full_like(log_probs, 0.1 / len(TGT))
+    target = torch.full_like(log_probs, 0.1 / (len(TGT) - 1))
+    target[..., PAD] = 0
     target.scatter_add_(-1, batch.tgt_out[..., None], torch.full_like(log_probs[..., :1], 0.9))
     by_hand = -(target * log_probs).sum(-1)[batch.tgt_out != PAD].sum()
     torch.testing.assert_close(loss, by_hand)
