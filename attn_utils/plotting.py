@@ -11,6 +11,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -20,18 +21,7 @@ CMAP = "viridis"
 def use_book_style() -> None:
     """Set the book's look for all figures that follow: colour-blind palette, readable sizes."""
     sns.set_theme(style="ticks", palette="colorblind", font_scale=0.9)
-    plt.rcParams.update(
-        {
-            "figure.figsize": (6.4, 3.6),
-            "figure.constrained_layout.use": True,
-            "figure.facecolor": "white",
-            "savefig.facecolor": "white",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.frameon": False,
-            "lines.linewidth": 2.0,
-        }
-    )
+    plt.style.use("attn_utils.book")  # book.mplstyle, beside this file
 
 
 def show_heatmaps(
@@ -66,26 +56,25 @@ def show_heatmaps(
     """
     grid = _as_grid(weights)
     flat = [matrix for row in grid for matrix in row]
+    if not flat:
+        raise ValueError("there is nothing to draw: the list of matrices is empty")
     if titles is not None and len(titles) != len(flat):
         raise ValueError(f"got {len(titles)} titles for {len(flat)} matrices")
     rows, columns = len(grid), len(grid[0])
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(panel_size[0] * columns + 0.8, panel_size[1] * rows),
-        squeeze=False,
-    )
+    size = (panel_size[0] * columns + 0.8, panel_size[1] * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     largest = max(matrix.max() for matrix in flat)
-    for i, (ax, matrix) in enumerate(zip(axes.flat, flat, strict=True)):
-        image = ax.imshow(matrix, cmap=CMAP, vmin=0, vmax=largest or 1, aspect="auto")
+    for ax, matrix, title in zip(axes.flat, flat, titles or [""] * len(flat), strict=True):
+        image = _draw(ax, matrix, largest)
         if numbers:
             _write_numbers(ax, matrix, largest)
         _label(ax.xaxis, xticks, matrix.shape[1], "xticks")
         _label(ax.yaxis, yticks, matrix.shape[0], "yticks")
-        ax.set(title=titles[i] if titles else "")
-        ax.set_xlabel(xlabel if i // columns == rows - 1 else "")
-        ax.set_ylabel(ylabel if i % columns == 0 else "")
-        sns.despine(ax=ax, left=True, bottom=True)
+        ax.set_title(title)
+    for ax in axes[-1]:
+        ax.set_xlabel(xlabel)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(ylabel)
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.8)
     return figure
 
@@ -112,12 +101,12 @@ def show_alignment(
     Raises:
         ValueError: the weights do not fit the tokens, or are not finite.
     """
-    matrix, size = _as_grid([weights])[0][0], (len(target), len(source))
+    matrix, size = _as_matrix(weights), (len(target), len(source))
     if matrix.shape != size:
         raise ValueError(f"weights must be (target, source) = {size}, got {matrix.shape}")
     if ax is None:
         _, ax = plt.subplots(figsize=(2.8 + 0.26 * size[1], 1.6 + 0.24 * size[0]))
-    image = ax.imshow(matrix, cmap=CMAP, vmin=0, vmax=matrix.max() or 1, aspect="auto")
+    image = _draw(ax, matrix, matrix.max())
     for s, t in gold or ():
         for ink, width in (("black", 3.5), ("white", 1.5)):
             ax.add_patch(Rectangle((s - 0.42, t - 0.42), 0.84, 0.84, fill=False, ec=ink, lw=width))
@@ -125,9 +114,14 @@ def show_alignment(
     _write_tokens(ax.yaxis, target, "target (queries)")
     if max(map(len, source)) > 2:
         ax.tick_params(axis="x", rotation=90)
-    sns.despine(ax=ax, left=True, bottom=True)
     ax.figure.colorbar(image, ax=ax, label="attention weight")
     return ax.figure
+
+
+def _draw(ax: Axes, matrix: np.ndarray, largest: float) -> AxesImage:
+    """One matrix in the look of all heatmaps, the brightest colour for the largest weight."""
+    sns.despine(ax=ax, left=True, bottom=True)
+    return ax.imshow(matrix, cmap=CMAP, vmin=0, vmax=largest or 1, aspect="auto")
 
 
 def _write_tokens(axis: Axis, tokens: Sequence[str], name: str) -> None:
@@ -157,27 +151,26 @@ def _fonts_for(letters: frozenset[str]) -> tuple[list[str], set[str]]:
 
 
 def _as_grid(weights: Tensor | Sequence[Tensor]) -> list[list[np.ndarray]]:
-    """Rows of matrices as numpy arrays, whatever of the permitted forms came in."""
-    if isinstance(weights, Tensor):
-        if not 2 <= weights.ndim <= 4:
-            raise ValueError(f"weights must have 2 to 4 dimensions, got {tuple(weights.shape)}")
-        grid = weights.reshape(-1, *weights.shape[-3:]) if weights.ndim == 4 else [weights]
-        grid = [row.reshape(-1, *weights.shape[-2:]) for row in grid]
-    else:
-        grid = [list(weights)]
-    grid = [[torch.as_tensor(m).detach().float().cpu().numpy() for m in row] for row in grid]
-    matrices = [matrix for row in grid for matrix in row]
-    if not matrices:
-        raise ValueError("there is nothing to draw: the list of matrices is empty")
-    for matrix in matrices:
-        if matrix.ndim != 2 or matrix.size == 0:
-            raise ValueError(f"each matrix must be 2-D and not empty, got shape {matrix.shape}")
-        if not np.isfinite(matrix).all():
-            raise ValueError("weights hold NaN or infinity; was a row without any key normalised?")
-    return grid
+    """Rows of matrices, whatever of the permitted forms came in."""
+    if not isinstance(weights, Tensor):
+        return [[_as_matrix(matrix) for matrix in weights]]
+    if not 2 <= weights.ndim <= 4:
+        raise ValueError(f"weights must have 2 to 4 dimensions, got {tuple(weights.shape)}")
+    grid = weights.reshape((1,) * (4 - weights.ndim) + weights.shape)  # (rows, columns, L, S)
+    return [[_as_matrix(matrix) for matrix in row] for row in grid]
 
 
-def _label(axis, labels: Sequence | None, length: int, name: str) -> None:
+def _as_matrix(weights: Tensor) -> np.ndarray:
+    """Weights (L, S) for matplotlib, after checking that they can be drawn."""
+    matrix = torch.as_tensor(weights).detach().float().cpu().numpy()
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"each matrix must be 2-D and not empty, got shape {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise ValueError("weights hold NaN or infinity; was a row without any key normalised?")
+    return matrix
+
+
+def _label(axis: Axis, labels: Sequence | None, length: int, name: str) -> None:
     """Write the labels along one axis, thinned where they would run into each other."""
     if labels is None:
         return
@@ -187,7 +180,7 @@ def _label(axis, labels: Sequence | None, length: int, name: str) -> None:
     axis.set_ticks(range(0, length, step), [str(label) for label in labels[::step]])
 
 
-def _write_numbers(ax, matrix: np.ndarray, largest: float) -> None:
+def _write_numbers(ax: Axes, matrix: np.ndarray, largest: float) -> None:
     """Each weight in its cell, dark on bright and bright on dark."""
     for (row, column), value in np.ndenumerate(matrix):
         ink = "black" if value > 0.6 * largest else "white"
@@ -224,21 +217,18 @@ class RolesTable:
         self.here = here
 
     def __repr__(self) -> str:
-        lines = [
+        return "\n".join(
             f"{'>' if name == self.here else ' '} {name}: query = {query}; key = {key}; value = {value}"
             for name, (query, key, value, _) in ROLES.items()
-        ]
-        return "\n".join(lines)
+        )
 
     def _repr_html_(self) -> str:
-        head = "".join(
-            f'<th scope="col">{name}</th>'
-            for name in ("architecture", "query", "key", "value", "chapter")
-        )
-        rows = []
+        titles = ("architecture", "query", "key", "value", "chapter")
+        head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+        rows = ""
         for name, cells in ROLES.items():
-            mark = ' aria-current="true" style="font-weight: bold"' if name == self.here else ""
+            here = name == self.here
+            mark = ' aria-current="true" style="font-weight: bold"' if here else ""
             data = "".join(f"<td>{cell}</td>" for cell in cells)
-            arrow = "▸ " if mark else ""
-            rows.append(f'<tr{mark}><th scope="row">{arrow}{name}</th>{data}</tr>')
-        return f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+            rows += f'<tr{mark}><th scope="row">{"▸ " * here}{name}</th>{data}</tr>'
+        return f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
