@@ -137,12 +137,12 @@ def test_query_outside_the_axis_is_refused():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((torch.zeros(2, 2), VALUE), r"key must be 1-D.*\(2, 2\)"),
-        ((torch.zeros(0), VALUE), "not empty"),
-        ((KEY, VALUE[:3]), "value must have length 5, got 3"),
+        ((torch.zeros(2, 2), VALUE), r"key must have shape \(S,\), got \(2, 2\)"),
+        ((torch.zeros(0), VALUE), r"got \(0,\); no length may be 0"),
+        ((KEY, VALUE[:3]), r"value must have shape \(5,\), got \(3,\)"),
         ((KEY[:1], VALUE[:1]), "at least 2 keys, got 1"),
         ((torch.tensor([0.0, float("nan")]), VALUE[:2]), "key holds NaN"),
-        ((KEY, VALUE, torch.zeros(3)), "truth must have length 61, got 3"),
+        ((KEY, VALUE, torch.zeros(3)), r"truth must have shape \(61,\), got \(3,\)"),
     ],
 )
 def test_bad_data_is_refused(cls, arguments, message):
@@ -218,17 +218,18 @@ def test_softmax_saturation_measures(d, scaled):
 
 
 @pytest.mark.parametrize(
-    ("query", "key"),
+    ("query", "key", "message"),
     [
-        (torch.zeros(3, 100), torch.zeros(3, 4, 1024)),
-        (torch.zeros(3, 1024), torch.zeros(2, 4, 1024)),
-        (torch.zeros(3, 1024), torch.zeros(3, 1, 1024)),
-        (torch.zeros(0, 1024), torch.zeros(0, 4, 1024)),
+        ((3, 100), (3, 4, 1024), r"query must have shape \(draws, 1024\), got \(3, 100\)"),
+        ((3, 1024), (2, 4, 1024), r"key must have shape \(3, S, 1024\), got \(2, 4, 1024\)"),
+        ((3, 1024), (4, 1024), r"key must have shape \(3, S, 1024\), got \(4, 1024\)"),
+        ((3, 1024), (3, 1, 1024), "at least 2 keys, got 1"),
+        ((0, 1024), (0, 4, 1024), r"query .* got \(0, 1024\)"),
     ],
 )
-def test_softmax_saturation_refuses(query, key):
-    with pytest.raises(ValueError, match=r"query must be \(draws, 1024\)"):
-        SoftmaxSaturation(query, key)
+def test_softmax_saturation_refuses(query, key, message):
+    with pytest.raises(ValueError, match=message):
+        SoftmaxSaturation(torch.zeros(query), torch.zeros(key))
 
 
 def test_mask_painter_masks():
@@ -263,6 +264,8 @@ def test_mask_painter_refuses_a_state(traits, message):
 def test_mask_painter_refuses_scores(scores):
     with pytest.raises(ValueError, match="scores"):
         MaskPainter(scores, "abcde")
+    with pytest.raises(ValueError, match="2 to 8 words, got 1"):
+        MaskPainter(scores, "a")
 
 
 def test_alignment_in_words():
@@ -304,12 +307,16 @@ def test_alignment_refuses_a_state(traits, message):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"weights": torch.eye(3)}, ValueError, r"example 1 .* = \(2, 3\), got \(3, 3\)"),
-        ({"weights": torch.tensor(WEIGHTS).T}, ValueError, r"= \(2, 3\), got \(3, 2\)"),
-        ({"weights": torch.zeros(0, 3), "target": []}, ValueError, r"= \(0, 3\)"),
+        ({"weights": torch.eye(3)}, ValueError, r"example 1, .* \(2, 3\), got \(3, 3\)"),
+        ({"weights": torch.tensor(WEIGHTS).T}, ValueError, r"\(2, 3\), got \(3, 2\)"),
+        (
+            {"weights": torch.zeros(0, 3), "target": []},
+            ValueError,
+            r"got \(0, 3\); no length may be 0",
+        ),
         ({"weights": 2 * torch.tensor(WEIGHTS)}, ValueError, "rows of example 1 must sum to 1"),
         ({"weights": [[2, -1, 0], [0, 0, 1]]}, ValueError, "rows of example 1"),
-        ({"weights": torch.full((2, 3), torch.nan)}, ValueError, "rows .* nan"),
+        ({"weights": torch.full((2, 3), torch.nan)}, ValueError, "example 1, .* holds NaN"),
         ({"gold": [(0, 0), (0, 2)]}, ValueError, r"inside \(3, 2\), got \[\(0, 2\)\]"),
         ({"gold": [(-1, 0)]}, ValueError, r"got \[\(-1, 0\)\]"),
         ({"words": []}, TypeError, "words"),

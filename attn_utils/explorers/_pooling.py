@@ -5,8 +5,9 @@ import traitlets
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from attn_utils.explorers._base import Explorer, floats
-from attn_utils.kernels import KERNELS, nadaraya_watson
+from attn_utils.explorers._base import Explorer, checked
+from attn_utils.kernels import nadaraya_watson
+from attn_utils.plotting import CMAP
 
 
 class PoolingExplorer(Explorer):
@@ -37,42 +38,36 @@ class PoolingExplorer(Explorer):
         queries: Tensor | None = None,
         **traits: float | str,
     ) -> None:
-        keys = floats("key", key)
-        if len(keys) < 2:
-            raise ValueError(f"an explorer needs at least 2 keys, got {len(keys)}")
+        traits["key"] = key = checked("key", key, "S")
+        traits["value"] = checked("value", value, len(key))
+        if len(key) < 2:
+            raise ValueError(f"an explorer needs at least 2 keys, got {len(key)}")
         if queries is None:
-            queries = torch.linspace(min(keys), max(keys), 61)
-        grid = floats("queries", queries)
-        super().__init__(
-            key=keys,
-            value=floats("value", value, len(keys)),
-            queries=grid,
-            truth=[] if truth is None else floats("truth", truth, len(grid)),
-            **traits,
-        )
+            queries = torch.linspace(key.min().item(), key.max().item(), 61)
+        traits["queries"] = checked("queries", queries, "L")
+        if truth is not None:
+            traits["truth"] = checked("truth", truth, len(queries))
+        super().__init__(**traits)
 
     def pool(self, query: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Estimates (L,) and weights (L, S) at ``query`` (default: the grid), in double precision."""
-        key, value = (torch.tensor(t, dtype=torch.float64) for t in (self.key, self.value))
-        query = torch.tensor(self.queries, dtype=torch.float64) if query is None else query
+        query = self.double("queries") if query is None else query
         kernel = getattr(self, "kernel", "gaussian")
-        return nadaraya_watson(query, key, value, kernel=kernel, width=self.width)
+        return nadaraya_watson(query, self.double("key"), self.double("value"), kernel, self.width)
 
     def draw_fit(self, axes: Axes) -> None:
         """Observations, true function and estimate."""
-        estimate, _ = self.pool()
         axes.scatter(self.key, self.value, s=14, facecolors="none", edgecolors="C0")
         if self.truth:
             axes.plot(self.queries, self.truth, "--", color="0.5", label="true function")
-        axes.plot(self.queries, estimate, color="C0", label="estimate")
+        axes.plot(self.queries, self.pool()[0], color="C0", label="estimate")
         axes.set(xlabel="x", ylabel="y")
         axes.legend(frameon=False)
 
     def draw_heatmap(self, axes: Axes) -> None:
         """Attention weights: rows are queries, the first on top; columns are keys."""
-        _, weights = self.pool()
         extent = (-0.5, len(self.key) - 0.5, self.queries[-1], self.queries[0])
-        image = axes.imshow(weights, aspect="auto", extent=extent, cmap="viridis")
+        image = axes.imshow(self.pool()[1], aspect="auto", extent=extent, cmap=CMAP)
         axes.set(xlabel="key number (from left to right)", ylabel="query")
         axes.figure.colorbar(image, ax=axes, label="attention weight")
 
@@ -80,8 +75,3 @@ class PoolingExplorer(Explorer):
 def effective_keys(weights: Tensor) -> Tensor:
     """exp(entropy) of each row of weights (..., S): how many keys it listens to, between 1 and S."""
     return torch.special.entr(weights).sum(-1).exp()
-
-
-def kernel_trait() -> traitlets.Enum:
-    """A synced trait that holds the name of a kernel."""
-    return traitlets.Enum(list(KERNELS), default_value="gaussian").tag(sync=True)

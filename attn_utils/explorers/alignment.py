@@ -8,28 +8,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from attn_utils.explorers._base import Explorer, module
+from attn_utils.explorers._base import Explorer, between, checked, fixed, module
 from attn_utils.plotting import show_alignment
+
+Words = Sequence[str]
+Links = Sequence[tuple[int, int]] | None
 
 
 def _example(
-    number: int,
-    source: Sequence[str],
-    target: Sequence[str],
-    weights: Tensor | Sequence[Sequence[float]],
-    gold: Sequence[tuple[int, int]] | None = None,
-    label: str = "",
+    number: int, source: Words, target: Words, weights: Tensor, gold: Links = None, label: str = ""
 ) -> dict:
     """One example as the trait holds it, or a ValueError that says what does not fit."""
-    weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
     L, S = len(target), len(source)
-    if min(L, S) == 0 or weights.shape != (L, S):
-        raise ValueError(
-            f"weights of example {number} must be (target, source) = {(L, S)}, got {tuple(weights.shape)}"
-        )
+    weights = checked(f"weights of example {number}, (target, source),", weights, L, S)
     sums = weights.sum(dim=1)
-    near = torch.minimum(sums.abs(), (sums - 1).abs()) <= 1e-3  # False for NaN and infinity too
-    if not near.all() or weights.min() < 0:
+    if weights.min() < 0 or torch.minimum(sums, (sums - 1).abs()).max() > 1e-3:
         raise ValueError(f"rows of example {number} must sum to 1 or to 0, got {sums.tolist()}")
     if outside := [(s, t) for s, t in gold or () if not (0 <= s < S and 0 <= t < L)]:
         raise ValueError(f"gold of example {number} must lie inside {(S, L)}, got {outside}")
@@ -42,7 +35,7 @@ def _example(
     }
 
 
-def _listed(words: Sequence[str]) -> str:
+def _listed(words: Words) -> str:
     """“a, b and c”, or “nothing”."""
     *most, last = words or ["nothing"]
     return f"{', '.join(most)} and {last}" if most else last
@@ -66,10 +59,8 @@ class Alignment(Explorer):
     """
 
     _esm = module("_plot", "alignment")
-    slug = traitlets.Unicode("alignment", read_only=True).tag(sync=True)
-    title = traitlets.Unicode(
-        "Choose a target word: which source words does it look at?", read_only=True
-    ).tag(sync=True)
+    slug = fixed("alignment")
+    title = fixed("Choose a target word: which source words does it look at?")
     driven = ("sentence", "word", "gold")
 
     examples = traitlets.List(traitlets.Dict()).tag(sync=True)
@@ -80,16 +71,14 @@ class Alignment(Explorer):
     def __init__(self, examples: Sequence[Mapping[str, object]], **traits: int) -> None:
         if not examples:
             raise ValueError("there is nothing to show: the list of examples is empty")
-        checked = [_example(number, **example) for number, example in enumerate(examples)]
-        super().__init__(examples=checked, **traits)
+        held = [_example(number, **example) for number, example in enumerate(examples)]
+        super().__init__(examples=held, **traits)
 
     @traitlets.validate("sentence", "word")
     def _in_range(self, proposal) -> int:
-        name, value = proposal.trait.name, proposal.value
+        name = proposal.trait.name
         count = len(self.examples if name == "sentence" else self.now["target"])
-        if not 0 <= value < count:
-            raise traitlets.TraitError(f"{name} must lie between 0 and {count - 1}, got {value}")
-        return value
+        return between(name, proposal.value, 0, count - 1)
 
     @traitlets.observe("sentence")
     def _keep_word_in_sentence(self, change) -> None:

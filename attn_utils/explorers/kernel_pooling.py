@@ -3,9 +3,11 @@
 import torch
 import traitlets
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from attn_utils.explorers._base import Bounded, module
-from attn_utils.explorers._pooling import PoolingExplorer, effective_keys, kernel_trait
+from attn_utils.explorers._base import Bounded, between, choice, fixed, module
+from attn_utils.explorers._pooling import PoolingExplorer, effective_keys
+from attn_utils.kernels import KERNELS
 
 
 class KernelPooling(PoolingExplorer):
@@ -15,13 +17,13 @@ class KernelPooling(PoolingExplorer):
     """
 
     _esm = module("_plot", "_pooling", "kernel_pooling")
-    slug = traitlets.Unicode("kernel-pooling", read_only=True).tag(sync=True)
-    title = traitlets.Unicode("Drag the query: who is listened to?", read_only=True).tag(sync=True)
+    slug = fixed("kernel-pooling")
+    title = fixed("Drag the query: who is listened to?")
     driven = ("query", "width", "kernel")
 
     query = traitlets.Float().tag(sync=True)
     width = Bounded(0.5, 0.05, 5.0)
-    kernel = kernel_trait()
+    kernel = choice(*KERNELS)
 
     @traitlets.default("query")
     def _middle_of_the_axis(self) -> float:
@@ -29,16 +31,15 @@ class KernelPooling(PoolingExplorer):
 
     @traitlets.validate("query")
     def _inside_the_axis(self, proposal) -> float:
-        low, high = self.queries[0], self.queries[-1]
-        if not low <= proposal.value <= high:
-            raise traitlets.TraitError(
-                f"query must lie between {low:g} and {high:g}, got {proposal.value}"
-            )
-        return proposal.value
+        return between("query", proposal.value, self.queries[0], self.queries[-1])
+
+    def answer(self) -> tuple[Tensor, Tensor]:
+        """The estimate (1,) at the query and the weights (1, S)."""
+        return self.pool(torch.tensor([self.query], dtype=torch.float64))
 
     def describe(self) -> str:
         """Estimate and effective number of keys at the query."""
-        estimate, weights = self.pool(torch.tensor([self.query], dtype=torch.float64))
+        estimate, weights = self.answer()
         return (
             f"At query {self.query:.3g} the {self.kernel} kernel of width {self.width:.3g} estimates "
             f"{estimate.item():.3g} from about {effective_keys(weights).item():.3g} of {len(self.key)} keys."
@@ -47,11 +48,10 @@ class KernelPooling(PoolingExplorer):
     def draw(self, figure: Figure) -> None:
         """Keys sized by weight beside the heatmap with the query's row framed."""
         left, right = figure.subplots(1, 2)
-        estimate, weights = self.pool(torch.tensor([self.query], dtype=torch.float64))
+        estimate, weights = self.answer()
         self.draw_fit(left)
-        left.scatter(
-            self.key, self.value, s=200 * weights[0] / weights.max(), color="C0", alpha=0.4
-        )
+        sizes = 200 * weights[0] / weights.max()
+        left.scatter(self.key, self.value, s=sizes, color="C0", alpha=0.4)
         left.axvline(self.query, color="C1")
         left.plot(self.query, estimate.item(), "D", color="C1")
         self.draw_heatmap(right)

@@ -1,10 +1,10 @@
 """Explorer 2: the width of the kernel, over the estimate and its heatmap."""
 
-import traitlets
 from matplotlib.figure import Figure
 
-from attn_utils.explorers._base import Bounded, module
-from attn_utils.explorers._pooling import PoolingExplorer, effective_keys, kernel_trait
+from attn_utils.explorers._base import Bounded, choice, fixed, module
+from attn_utils.explorers._pooling import PoolingExplorer, effective_keys
+from attn_utils.kernels import KERNELS
 
 
 class KernelWidth(PoolingExplorer):
@@ -14,21 +14,19 @@ class KernelWidth(PoolingExplorer):
     """
 
     _esm = module("_plot", "_pooling", "kernel_width")
-    slug = traitlets.Unicode("kernel-width", read_only=True).tag(sync=True)
-    title = traitlets.Unicode(
-        "Drag the width: from the nearest neighbour to the plain mean", read_only=True
-    ).tag(sync=True)
+    slug = fixed("kernel-width")
+    title = fixed("Drag the width: from the nearest neighbour to the plain mean")
     driven = ("width", "kernel")
 
     width = Bounded(0.5, 0.01, 100.0)
-    kernel = kernel_trait()
+    kernel = choice(*KERNELS)
 
     def describe(self) -> str:
         """Width and effective number of keys, averaged over the queries."""
-        _, weights = self.pool()
+        keys = effective_keys(self.pool()[1]).mean().item()
         return (
             f"With the {self.kernel} kernel of width {self.width:.3g} a query listens to about "
-            f"{effective_keys(weights).mean().item():.3g} of {len(self.key)} keys."
+            f"{keys:.3g} of {len(self.key)} keys."
         )
 
     def draw(self, figure: Figure) -> None:

@@ -7,8 +7,9 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from attn_utils.explorers._base import Explorer, floats, module
+from attn_utils.explorers._base import Explorer, between, checked, choice, fixed, module
 from attn_utils.masking import causal_mask, masked_softmax, padding_mask
+from attn_utils.plotting import CMAP
 
 
 class MaskPainter(Explorer):
@@ -28,36 +29,28 @@ class MaskPainter(Explorer):
     """
 
     _esm = module("_plot", "mask_painter")
-    slug = traitlets.Unicode("mask-painter", read_only=True).tag(sync=True)
-    title = traitlets.Unicode("Open and close cells: who may attend to whom?", read_only=True).tag(
-        sync=True
-    )
+    slug = fixed("mask-painter")
+    title = fixed("Open and close cells: who may attend to whom?")
     driven = ("real", "causal", "when")  # and flipped, too long to be told in words
 
     scores = traitlets.List().tag(sync=True)
     words = traitlets.List(traitlets.Unicode()).tag(sync=True)
     real = traitlets.Int().tag(sync=True)
-    causal = traitlets.Enum(["no", "yes"], default_value="no").tag(sync=True)
+    causal = choice("no", "yes")
     flipped = traitlets.List(traitlets.Int()).tag(sync=True)
-    when = traitlets.Enum(["before", "after"], default_value="before").tag(sync=True)
+    when = choice("before", "after")
 
     def __init__(self, scores: Tensor, words: Sequence[str], **traits: object) -> None:
         size = len(words)
-        if not 2 <= size <= 8 or tuple(scores.shape) != (size, size):
-            raise ValueError(
-                f"scores must be (L, L) for L words, 2 to 8; got {tuple(scores.shape)} for {size} words"
-            )
-        rows = [floats("scores", row) for row in scores]
+        if not 2 <= size <= 8:
+            raise ValueError(f"there must be 2 to 8 words, got {size}")
         start = {"real": size, "flipped": [0] * size**2, **traits}
-        super().__init__(scores=rows, words=list(words), **start)
+        scores = checked("scores", scores, size, size)
+        super().__init__(scores=scores, words=list(words), **start)
 
     @traitlets.validate("real")
     def _at_least_one(self, proposal) -> int:
-        if not 1 <= proposal.value <= len(self.words):
-            raise traitlets.TraitError(
-                f"real must lie between 1 and {len(self.words)}, got {proposal.value}"
-            )
-        return proposal.value
+        return between("real", proposal.value, 1, len(self.words))
 
     @traitlets.validate("flipped")
     def _one_bit_for_each_cell(self, proposal) -> list[int]:
@@ -69,17 +62,16 @@ class MaskPainter(Explorer):
     def mask(self) -> Tensor:
         """(L, L) boolean, True = may attend."""
         size = len(self.words)
-        mask = padding_mask(torch.tensor([self.real]), size)[0].expand(size, -1)
+        mask = padding_mask(torch.tensor([self.real]), size)[0]  # (1, L)
         if self.causal == "yes":
             mask = mask & causal_mask(size)
         return mask ^ torch.tensor(self.flipped, dtype=torch.bool).reshape(size, size)
 
     def weights(self) -> Tensor:
         """(L, L), in double precision."""
-        scores = torch.tensor(self.scores, dtype=torch.float64)
         if self.when == "before":
-            return masked_softmax(scores, self.mask())
-        return torch.softmax(scores, dim=-1) * self.mask()
+            return masked_softmax(self.double("scores"), self.mask())
+        return torch.softmax(self.double("scores"), dim=-1) * self.mask()
 
     def describe(self) -> str:
         """How many pairs are open and what the weights sum to."""
@@ -93,8 +85,8 @@ class MaskPainter(Explorer):
         """The mask beside the weights."""
         panels = {"mask (bright: may attend)": self.mask(), "attention weights": self.weights()}
         for ax, (title, matrix) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-            image = ax.imshow(matrix, cmap="viridis", vmin=0, aspect="auto")
+            image = ax.imshow(matrix, cmap=CMAP, vmin=0, aspect="auto")
             ax.set(title=title, xlabel="key", ylabel="query")
-            ax.set_xticks(range(len(self.words)), self.words)
-            ax.set_yticks(range(len(self.words)), self.words)
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_ticks(range(len(self.words)), self.words)
         figure.colorbar(image, ax=ax, label="attention weight")

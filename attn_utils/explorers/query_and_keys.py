@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from attn_utils.attention import attention
-from attn_utils.explorers._base import Explorer, floats, module
+from attn_utils.explorers._base import Explorer, checked, choice, fixed, module, name_points
 from attn_utils.scoring import Cosine, DotProduct
 
 SHORTEST, LONGEST = 0.1, 2.5  # of a vector
@@ -18,6 +18,9 @@ NAMES = ("query", "key 1", "key 2", "key 3")
 def _gaussian_score(query: Tensor, key: Tensor) -> Tensor:
     """-‖q - k‖² / 2, (L, S): the logarithm of the Gaussian kernel of width 1."""
     return -torch.cdist(query, key).square() / 2
+
+
+SCORES = {"dot": DotProduct(), "gaussian": _gaussian_score, "cosine": Cosine()}
 
 
 class QueryAndKeys(Explorer):
@@ -38,25 +41,19 @@ class QueryAndKeys(Explorer):
     """
 
     _esm = module("_plot", "query_and_keys")
-    slug = traitlets.Unicode("query-and-keys", read_only=True).tag(sync=True)
-    title = traitlets.Unicode(
-        "Drag the query and the keys: what becomes of the output?", read_only=True
-    ).tag(sync=True)
+    slug = fixed("query-and-keys")
+    title = fixed("Drag the query and the keys: what becomes of the output?")
     driven = ("points", "score", "moved")
 
     points = traitlets.List(traitlets.Float(), minlen=8, maxlen=8).tag(sync=True)
     values = traitlets.List(traitlets.Float(), minlen=6, maxlen=6).tag(sync=True)
-    score = traitlets.Enum(["dot", "gaussian", "cosine"], default_value="dot").tag(sync=True)
-    moved = traitlets.Enum(NAMES, default_value="query").tag(sync=True)
+    score = choice(*SCORES)
+    moved = choice(*NAMES)
 
     def __init__(self, query: Tensor, key: Tensor, value: Tensor, **traits: str) -> None:
-        shapes = {"query": (2,), "key": (3, 2), "value": (3, 2)}
-        given = {"query": query, "key": key, "value": value}
-        for name, shape in shapes.items():
-            if tuple(given[name].shape) != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {tuple(given[name].shape)}")
-        flat = {name: floats(name, x.flatten()) for name, x in given.items()}
-        super().__init__(points=flat["query"] + flat["key"], values=flat["value"], **traits)
+        query, key = checked("query", query, 2), checked("key", key, 3, 2)
+        traits["points"] = torch.cat([query, key.flatten()])
+        super().__init__(values=checked("value", value, 3, 2).flatten(), **traits)
 
     @traitlets.validate("points")
     def _of_permitted_length(self, proposal) -> list[float]:
@@ -69,11 +66,9 @@ class QueryAndKeys(Explorer):
 
     def attend(self) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (3,), weights (3,) and output (2,), in double precision."""
-        points = torch.tensor(self.points, dtype=torch.float64).reshape(4, 2)
-        value = torch.tensor(self.values, dtype=torch.float64).reshape(3, 2)
-        query, key = points[:1], points[1:]
-        score = {"dot": DotProduct(), "cosine": Cosine(), "gaussian": _gaussian_score}[self.score]
-        output, weights = attention(query, key, value, score)
+        query, key = self.double("points").reshape(4, 2).split([1, 3])
+        score = SCORES[self.score]
+        output, weights = attention(query, key, self.double("values").reshape(3, 2), score)
         return score(query, key)[0], weights[0], output[0]
 
     def describe(self) -> str:
@@ -86,22 +81,18 @@ class QueryAndKeys(Explorer):
     def draw(self, figure: Figure) -> None:
         """Query and keys beside the triangle of the values."""
         left, right = figure.subplots(1, 2)
-        points = torch.tensor(self.points).reshape(4, 2)
-        values = torch.tensor(self.values).reshape(3, 2)
+        points, values = self.double("points").reshape(4, 2), self.double("values").reshape(3, 2)
         _, weights, output = self.attend()
-        sizes = 40 + 400 * weights
+        sized = {"s": 40 + 400 * weights, "color": "C0", "alpha": 0.6}
         arrow = {"arrowstyle": "-|>", "color": "C1", "lw": 2}
         left.annotate("", points[0].tolist(), (0, 0), arrowprops=arrow)
-        left.scatter(*points[1:].T, s=sizes, color="C0", alpha=0.6)
-        for name, point in zip(("q", "k1", "k2", "k3"), points.tolist(), strict=True):
-            left.annotate(name, point, xytext=(9, 9), textcoords="offset points")
+        left.scatter(*points[1:].T, **sized)
+        name_points(left, points, ("q", "k1", "k2", "k3"))
         left.set(xlim=(-2.7, 2.7), ylim=(-2.7, 2.7), aspect="equal")
         left.set(xlabel="first feature", ylabel="second feature")
         right.fill(*values.T, color="C0", alpha=0.15)
-        right.scatter(*values.T, s=sizes, color="C0", alpha=0.6)
-        for s, (point, weight) in enumerate(zip(values.tolist(), weights.tolist(), strict=True), 1):
-            label = f"v{s}, weight {weight:.2f}"
-            right.annotate(label, point, xytext=(9, 9), textcoords="offset points")
+        right.scatter(*values.T, **sized)
+        name_points(right, values, [f"v{s}, weight {w:.2f}" for s, w in enumerate(weights, 1)])
         right.plot(*output, "D", color="C1", label="output")
         right.set(xlabel="first feature of a value", ylabel="second feature of a value")
         right.margins(0.25)

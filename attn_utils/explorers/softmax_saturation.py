@@ -7,7 +7,7 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from attn_utils.explorers._base import Bounded, Explorer, module
+from attn_utils.explorers._base import Bounded, Explorer, checked, choice, fixed, module
 
 DIMS = [2**i for i in range(11)]
 
@@ -20,7 +20,7 @@ class SoftmaxSaturation(Explorer):
 
     Args:
         query: (draws, 1024), one query a draw.
-        key: (draws, S, 1024). With d features the first d count.
+        key: (draws, S, 1024), S at least 2. With d features the first d count.
         **traits: starting values of the traits named in ``driven``.
 
     Raises:
@@ -29,43 +29,41 @@ class SoftmaxSaturation(Explorer):
     """
 
     _esm = module("_plot", "softmax_saturation")
-    slug = traitlets.Unicode("softmax-saturation", read_only=True).tag(sync=True)
-    title = traitlets.Unicode(
-        "Add features: when does the softmax stop listening?", read_only=True
-    ).tag(sync=True)
+    slug = fixed("softmax-saturation")
+    title = fixed("Add features: when does the softmax stop listening?")
     driven = ("d", "temperature", "scaled")
 
     dims = traitlets.List(traitlets.Int(), default_value=DIMS).tag(sync=True)
     scores = traitlets.List().tag(sync=True)
     d = traitlets.Enum(DIMS, default_value=64).tag(sync=True)
     temperature = Bounded(1.0, 0.1, 10.0)
-    scaled = traitlets.Enum(["yes", "no"], default_value="no").tag(sync=True)
+    scaled = choice("no", "yes")
 
     def __init__(self, query: Tensor, key: Tensor, **traits: float | str) -> None:
-        shapes = tuple(query.shape), tuple(key.shape)
-        fits = query.ndim == 2 and key.ndim == 3 and (len(query), DIMS[-1]) == shapes[0]
-        if not fits or shapes[1][::2] != shapes[0] or len(query) == 0 or key.shape[1] < 2:
-            raise ValueError(
-                f"query must be (draws, {DIMS[-1]}) and key (draws, S, {DIMS[-1]}) with S at least 2, got {shapes}"
-            )
+        query = checked("query", query, "draws", DIMS[-1])
+        key = checked("key", key, len(query), "S", DIMS[-1])
+        if key.shape[1] < 2:
+            raise ValueError(f"an explorer needs at least 2 keys, got {key.shape[1]}")
         products = (query[:, None] * key).cumsum(dim=-1)  # (draws, S, 1024)
         scores = products[..., [d - 1 for d in DIMS]].permute(2, 0, 1)  # (dims, draws, S)
-        if not torch.isfinite(scores).all():
-            raise ValueError("query or key holds NaN or infinity")
         # Three decimals keep the page light.
-        super().__init__(scores=scores.double().round(decimals=3).tolist(), **traits)
+        super().__init__(scores=scores.round(decimals=3), **traits)
+
+    def weights(self, d: int) -> Tensor:
+        """(draws, S) with ``d`` features, in double precision."""
+        divisor = self.temperature * (math.sqrt(d) if self.scaled == "yes" else 1)
+        return torch.softmax(self.double("scores")[DIMS.index(d)] / divisor, dim=1)
 
     def measure(self, d: int) -> dict[str, float]:
         """Medians over the draws of the largest weight, the entropy and the Jacobian's norm."""
-        divisor = self.temperature * (math.sqrt(d) if self.scaled == "yes" else 1)
-        scores = torch.tensor(self.scores[DIMS.index(d)], dtype=torch.float64)  # (draws, S)
-        weights = torch.softmax(scores / divisor, dim=1)
+        weights = self.weights(d)
         jacobian = weights.diag_embed() - weights[:, :, None] * weights[:, None]  # (draws, S, S)
-        return {
-            "largest": weights.amax(dim=1).quantile(0.5).item(),
-            "entropy": torch.special.entr(weights).sum(dim=1).quantile(0.5).item(),
-            "jacobian": jacobian.flatten(1).norm(dim=1).quantile(0.5).item(),
+        numbers = {
+            "largest": weights.amax(dim=1),
+            "entropy": torch.special.entr(weights).sum(dim=1),
+            "jacobian": jacobian.flatten(1).norm(dim=1),
         }
+        return {name: x.quantile(0.5).item() for name, x in numbers.items()}
 
     def describe(self) -> str:
         """The three medians."""
@@ -78,15 +76,12 @@ class SoftmaxSaturation(Explorer):
     def draw(self, figure: Figure) -> None:
         """The weights of the first draw beside the medians against d."""
         left, right = figure.subplots(1, 2)
-        divisor = self.temperature * (math.sqrt(self.d) if self.scaled == "yes" else 1)
-        weights = torch.softmax(torch.tensor(self.scores[DIMS.index(self.d)][0]) / divisor, dim=0)
+        weights = self.weights(self.d)[0]
         left.bar(range(1, len(weights) + 1), weights)
         left.set(xlabel="key", ylabel="weight", ylim=(0, 1))
-        all_dims = [self.measure(d) for d in DIMS]
-        right.semilogx(DIMS, [m["largest"] for m in all_dims], base=2, label="largest weight")
-        right.semilogx(
-            DIMS, [m["jacobian"] for m in all_dims], base=2, label="norm of the Jacobian"
-        )
+        medians = [self.measure(d) for d in DIMS]
+        for name, label in (("largest", "largest weight"), ("jacobian", "norm of the Jacobian")):
+            right.semilogx(DIMS, [m[name] for m in medians], base=2, label=label)
         right.axvline(self.d, color="0.5")
         right.set(xlabel="features d", ylabel="median over the draws", ylim=(0, 1))
         right.legend()

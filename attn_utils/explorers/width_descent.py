@@ -1,14 +1,11 @@
 """Explorer 3: gradient descent rolls the width down its own loss curve."""
 
 import torch
-import traitlets
 from matplotlib.figure import Figure
 
-from attn_utils.explorers._base import Bounded, module
+from attn_utils.explorers._base import Bounded, choice, fixed, module
 from attn_utils.explorers._pooling import PoolingExplorer
 from attn_utils.kernels import leave_one_out_error, nadaraya_watson
-
-LOSSES = ("leave-one-out", "training")
 
 
 class WidthDescent(PoolingExplorer):
@@ -19,17 +16,17 @@ class WidthDescent(PoolingExplorer):
     """
 
     _esm = module("_plot", "_pooling", "width_descent")
-    slug = traitlets.Unicode("width-descent", read_only=True).tag(sync=True)
-    title = traitlets.Unicode("Let the width roll downhill", read_only=True).tag(sync=True)
+    slug = fixed("width-descent")
+    title = fixed("Let the width roll downhill")
     driven = ("width", "rate", "loss")
 
     width = Bounded(2.0, 0.01, 10.0)
     rate = Bounded(0.5, 0.05, 2.0)
-    loss = traitlets.Enum(LOSSES, default_value=LOSSES[0]).tag(sync=True)
+    loss = choice("leave-one-out", "training")
 
     def error(self, width: float) -> float:
         """The loss at ``width``: mean squared error, with or without leaving each key out of its own estimate."""
-        key, value = (torch.tensor(t, dtype=torch.float64) for t in (self.key, self.value))
+        key, value = self.double("key"), self.double("value")
         if self.loss == "leave-one-out":
             return leave_one_out_error(key, value, width=width).item()
         estimate, _ = nadaraya_watson(key, key, value, width=width)
