@@ -9,11 +9,5 @@ from attn_utils.explorers.softmax_saturation import SoftmaxSaturation
 from attn_utils.explorers.width_descent import WidthDescent
 
 __all__ = [
-    "Alignment",
-    "KernelPooling",
-    "KernelWidth",
-    "MaskPainter",
-    "QueryAndKeys",
-    "SoftmaxSaturation",
-    "WidthDescent",
-]
+    "Alignment", "KernelPooling", "KernelWidth", "MaskPainter", "QueryAndKeys", "SoftmaxSaturation", "WidthDescent",
+]  # fmt: skip

@@ -59,6 +59,14 @@ export function format(x) {
   return size >= 100 ? x.toFixed(0) : x.toPrecision(3);
 }
 
+/** Softmax of a list of scores. -Infinity gets weight 0, even where there is nothing else. */
+export function softmax(scores) {
+  const top = Math.max(...scores);
+  const raw = scores.map((score) => (score === -Infinity ? 0 : Math.exp(score - top)));
+  const total = raw.reduce((a, b) => a + b, 0);
+  return raw.map((r) => r / (total || 1));
+}
+
 /** An SVG path through points; the pen lifts where a value is not a number. */
 export function path(xs, ys, x, y) {
   let pen = "M";
@@ -92,6 +100,12 @@ const PALETTE = Uint32Array.from({ length: 256 }, (_, i) => {
   const [red, green, blue] = colour(i / 255);
   return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 });
+
+/** Black or white, whichever is read better on a colour [red, green, blue]. */
+export function ink(rgb) {
+  const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "black" : "white";
+}
 
 /**
  * A pair of axes in an SVG that scales with the page. `canvas: true` puts a canvas under the axes
@@ -164,6 +178,16 @@ export function paintHeatmap(canvas, rows) {
   context.putImageData(image, 0, 0);
   return largest;
 }
+
+/** Bars in a panel, at 1, 2, … of its x axis; `show(heights)` in data units. */
+export function bars({ x, y, marks }, count, width) {
+  const blocks = Array.from({ length: count }, (_, i) => element("svg:rect", { class: "attn-bar", x: x(i + 1) - width / 2, width }));
+  marks.append(...blocks);
+  return { show(heights) { heights.forEach((h, i) => update(blocks[i], { y: y(h), height: y(0) - y(h) })); } };
+}
+
+/** What stands under a heatmap: which colours mean 0 and the largest weight. */
+export const ramp = (largest) => ["weight 0 ", element("span", { class: "attn-ramp" }), ` ${format(largest)}`];
 
 /** Call `move(x, y)` in data units while a pointer (mouse, pen, finger) drags over a panel. */
 export function draggable({ svg, locate }, move) {
@@ -287,9 +311,17 @@ export function explorer({ model, el, state, panels, controls, draw, onReset = (
   };
 }
 
-/** Permitted values of a number and of a choice, for `state`. */
+/** Permitted values of a number, a whole number, a list of numbers ("1,2" in a link) and a choice, for `state`. */
 export const numberBetween = (lo, hi) => (value) => {
   const number = typeof value === "number" ? value : Number.parseFloat(value);
   return Number.isFinite(number) ? clamp(number, lo, hi) : undefined;
+};
+export const wholeBetween = (lo, hi) => (value) => {
+  const number = numberBetween(lo, hi)(value);
+  return number === undefined ? undefined : Math.round(number);
+};
+export const numbers = (count) => (value) => {
+  const list = (Array.isArray(value) ? value : String(value).split(",")).map(Number);
+  return list.length === count && list.every(Number.isFinite) ? list : undefined;
 };
 export const oneOf = (options) => (value) => (options.includes(value) ? value : undefined);

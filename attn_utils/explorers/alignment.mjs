@@ -14,16 +14,6 @@ export function goldShare(weights, gold) {
 /** For each target word the source position of the largest weight, the first of equals; -1 without weights. */
 export const strongest = (weights) => weights.map((row) => (row.some((w) => w > 0) ? row.indexOf(Math.max(...row)) : -1));
 
-/** A token as it can be read: a space becomes “␣”. */
-export const shown = (token) => (token.trim() ? token : "␣");
-
-/** “a, b and c”, or “nothing”. */
-export function listed(words) {
-  if (!words.length) return "nothing";
-  const most = words.slice(0, -1).join(", ");
-  return most ? `${most} and ${words.at(-1)}` : words[0];
-}
-
 /** What the chosen word looks at, in words. */
 export function describe({ source, target, weights, gold }, word, withGold) {
   const row = weights[word];
@@ -33,54 +23,17 @@ export function describe({ source, target, weights, gold }, word, withGold) {
   return withGold && gold ? `${looks} Gold: ${listed(links(gold, word).map(quoted))}.` : looks;
 }
 
-// About how wide a label is in 12 px letters; Korean ones are nearly twice as wide. Long labels are cut short.
-const LONGEST = 90;
-const spread = (label) => [...label].reduce((sum, letter) => sum + (letter >= "ᄀ" && letter !== "␣" && letter !== "…" ? 12 : 7), 0);
-function short(token) {
-  let letters = [...shown(token)];
-  if (spread(shown(token)) > LONGEST) {
-    while (spread(letters.join("")) > LONGEST - 7) letters = letters.slice(0, -1);
-    letters.push("…");
-  }
-  return letters.join("");
-}
-
-/** Black or white, whichever is read better on a colour [red, green, blue]. */
-function ink(rgb) {
-  const [r, g, b] = rgb.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "black" : "white";
-}
-
 /** The matrix of one example: a heatmap with words on both axes. `onRow` hears of the row under a pointer. */
 function matrix({ source, target, weights, gold }, onRow) {
   const [L, S] = [target.length, source.length];
-  const [rows, columns] = [target.map(short), source.map(short)];
-  const left = 30 + Math.max(...rows.map(spread));
-  const inner = { width: 416 - left, height: L * clamp(280 / L, 12.5, 34) };
-  const cell = [inner.width / S, inner.height / L];
-  const longest = Math.max(...columns.map(spread));
-  const upright = longest <= cell[0]; // else the words under the columns are turned
-  const margins = { left, right: 4, top: 4, bottom: upright ? 40 : 30 + longest };
-  const map = panel({ x: [-0.5, S - 0.5], y: [L - 0.5, -0.5], canvas: true, margins, xTicks: [], yTicks: [],
-    height: inner.height + margins.top + margins.bottom, xLabel: "source (keys)", yLabel: "target (queries)",
+  const map = wordMap({ rows: target, columns: source, weights, xLabel: "source (keys)", yLabel: "target (queries)",
     label: "Attention weights: one row a target word, one column a source word; brighter is more." });
-  const largest = paintHeatmap(map.canvas, weights);
-  const every = Math.ceil(10 / cell[0]); // of a very long sentence not all words find room
-  const text = (content, room, anchor, transform) => element("svg:text", { "text-anchor": anchor, transform, "aria-hidden": "true",
-    style: `font-size: ${clamp(room, 10, 12)}px` }, content);
-  map.svg.append(...rows.map((name, t) => text(name, cell[1], "end", `translate(${map.frame.left - 5},${map.y(t) + 4})`)));
-  columns.forEach((name, s) => {
-    if (s % every) return;
-    map.svg.append(upright ? text(name, 12, "middle", `translate(${map.x(s)},${map.frame.bottom + 14})`)
-      : text(name, cell[0], "end", `translate(${map.x(s) + 4},${map.frame.bottom + 5}) rotate(-90)`));
-  });
-
-  const box = (kind, stroke, s, t) => element("svg:rect", { class: kind, "stroke-width": stroke,
-    x: map.x(s - 0.5) + 1.5, y: map.y(t - 0.5) + 1.5, width: cell[0] - 3, height: cell[1] - 3 });
-  const boxes = element("svg:g", {}, ...(gold ?? []).flatMap(([s, t]) => [box("attn-gold attn-gold-edge", 3.5, s, t), box("attn-gold", 1.5, s, t)]));
+  const { cell, largest } = map;
+  const linked = (kind, stroke, [s, t]) => map.box({ class: kind, "stroke-width": stroke }, s, t);
+  const boxes = element("svg:g", {}, ...(gold ?? []).flatMap((link) => [linked("attn-gold attn-gold-edge", 3.5, link), linked("attn-gold", 1.5, link)]));
   const dots = strongest(weights).flatMap((s, t) => (s < 0 ? [] : [element("svg:circle", { cx: map.x(s), cy: map.y(t),
     r: clamp(Math.min(...cell) / 7, 1.5, 2.5), style: `fill: ${ink(colour(weights[t][s] / largest))}` })]));
-  const row = element("svg:rect", { class: "attn-row", x: map.frame.left, width: inner.width, height: cell[1] });
+  const row = element("svg:rect", { class: "attn-row", x: map.frame.left, width: S * cell[0], height: cell[1] });
   map.marks.append(boxes, ...dots);
   map.svg.append(row);
   const under = (event) => {
@@ -138,7 +91,7 @@ function render({ model, el }) {
     const [target, source] = [targetWords(example.target, choose), sourceWords(example.source, map.largest)];
     lines.replaceChildren(target.root, element("p", { "aria-hidden": "true" }, "Source words (keys)"), source.root);
     place.replaceChildren(map.root, summary);
-    map.legend.append("weight 0 ", element("span", { class: "attn-ramp" }), ` ${format(map.largest)} · dot: strongest of its row`);
+    map.legend.append(...ramp(map.largest), " · dot: strongest of its row");
     const [share, best] = [goldShare(example.weights, example.gold), strongest(example.weights)];
     const linked = example.target.map((_, t) => t).filter((t) => links(example.gold, t).length);
     const right = linked.filter((t) => links(example.gold, t).includes(best[t])).length;
@@ -160,15 +113,11 @@ function render({ model, el }) {
     summary.textContent = example.gold ? (gold ? words : "") : "This sentence has no gold alignment.";
     return describe(example, word, gold);
   }
-  const whole = (count) => (value) => {
-    const number = numberBetween(0, count() - 1)(value);
-    return number === undefined ? undefined : Math.round(number);
-  };
   const yes = { true: true, 1: true, false: false, 0: false };
   const frame = explorer({ model, el, draw, panels: [{ root: lines }, { root: place }],
     controls: [element("label", { class: "attn-menu" }, "Sentence", menu), element("label", { class: "attn-check" }, toggle, "Show the gold alignment")],
-    state: { sentence: whole(() => examples.length), word: whole(() => examples[model.get("sentence")].target.length),
-      gold: (value) => yes[value] } });
+    state: { sentence: wholeBetween(0, examples.length - 1),
+      word: (value) => wholeBetween(0, examples[model.get("sentence")].target.length - 1)(value), gold: (value) => yes[value] } });
   return frame.cleanup;
 }
 

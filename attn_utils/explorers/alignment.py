@@ -58,7 +58,7 @@ class Alignment(Explorer):
         traitlets.TraitError: a trait's value is outside its range.
     """
 
-    _esm = module("_plot", "alignment")
+    _esm = module("_plot", "_words", "alignment")
     slug = fixed("alignment")
     title = fixed("Choose a target word: which source words does it look at?")
     driven = ("sentence", "word", "gold")

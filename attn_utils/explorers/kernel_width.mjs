@@ -32,7 +32,7 @@ function render({ model, el }) {
     const shown = widthState(keys, values, queries, width, kernel);
     const largest = paintHeatmap(map.canvas, shown.matrix);
     update(curve, { d: path(queries, shown.estimates, fit.x, fit.y) });
-    map.legend.replaceChildren("weight 0 ", element("span", { class: "attn-ramp" }), ` ${format(largest)}`);
+    map.legend.replaceChildren(...ramp(largest));
     widthInput.show(Math.log10(width));
     kernelInput.show(kernel);
     const name = shown.effective < 1.05 ? " This is the nearest neighbour."

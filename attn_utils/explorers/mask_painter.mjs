@@ -11,24 +11,21 @@ export function maskOf(size, real, causal, flipped) {
 /** Weights of each row: masked before the softmax (closed keys get none), or after it (their weight is lost). */
 export function maskedWeights(scores, mask, when) {
   return scores.map((row, l) => {
-    const counts = row.map((_, s) => when === "after" || mask[l][s]);
-    const top = Math.max(...row.filter((_, s) => counts[s]));
-    const raw = row.map((score, s) => (counts[s] ? Math.exp(score - top) : 0));
-    const total = raw.reduce((a, b) => a + b, 0);
-    return raw.map((r, s) => (total > 0 && mask[l][s] ? r / total : 0));
+    const weights = softmax(row.map((score, s) => (when === "after" || mask[l][s] ? score : -Infinity)));
+    return weights.map((weight, s) => (mask[l][s] ? weight : 0));
   });
 }
 
 function render({ model, el }) {
   const [scores, words] = [model.get("scores"), model.get("words")];
   const size = scores.length;
-  const name = (axis) => ({ xTicks: words.map((_, i) => i), xFormat: (i) => words[i], yTicks: words.map((_, i) => i), yFormat: (i) => words[i] })[axis];
+  const [places, name] = [words.map((_, i) => i), (i) => words[i]];
   const map = panel({ x: [-0.5, size - 0.5], y: [size - 0.5, -0.5], canvas: true, xLabel: "key", yLabel: "", height: 380,
-    xTicks: name("xTicks"), xFormat: name("xFormat"), yTicks: name("yTicks"), yFormat: name("yFormat"),
+    xTicks: places, xFormat: name, yTicks: places, yFormat: name,
     label: "Attention weights: one row a query, one column a key; brighter is more." });
-  const numbers = scores.map((row, l) => row.map((_, s) => element("svg:text",
+  const written = scores.map((row, l) => row.map((_, s) => element("svg:text",
     { class: "attn-number", "aria-hidden": "true", x: map.x(s), y: map.y(l) + 4, "text-anchor": "middle" })));
-  map.marks.append(...numbers.flat());
+  map.marks.append(...written.flat());
   const cells = scores.map((row, l) => row.map((_, s) => element("button", { type: "button", class: "attn-cell",
     "aria-label": `${words[l]} may attend to ${words[s]}`, click: () => flip(l * size + s) })));
   const grid = element("div", { class: "attn-mask", role: "group", "aria-label": "Mask: one row a query, one column a key",
@@ -47,8 +44,8 @@ function render({ model, el }) {
     const weights = maskedWeights(scores, mask, when);
     const largest = paintHeatmap(map.canvas, weights);
     weights.forEach((row, l) => row.forEach((weight, s) => {
-      numbers[l][s].textContent = weight.toFixed(2);
-      update(numbers[l][s], { style: `fill: ${weight > 0.6 * largest ? "black" : "white"}` });
+      written[l][s].textContent = weight.toFixed(2);
+      update(written[l][s], { style: `fill: ${weight > 0.6 * largest ? "black" : "white"}` });
       update(cells[l][s], { "aria-pressed": String(mask[l][s]) });
     }));
     const sums = weights.map((row) => row.reduce((a, b) => a + b, 0));
@@ -66,13 +63,12 @@ function render({ model, el }) {
   const causalInput = choice({ label: "Causal", options: { no: "no", yes: "yes" }, onInput: (causal) => frame.set({ causal }) });
   const whenInput = choice({ label: "Mask", options: { before: "before the softmax", after: "after it (a mistake)" }, onInput: (when) => frame.set({ when }) });
   const bits = (given) => {
-    const list = (Array.isArray(given) ? given : String(given).split(",")).map(Number);
-    return list.length === size * size && list.every((bit) => bit === 0 || bit === 1) ? list : undefined;
+    const list = numbers(size * size)(given);
+    return list?.every((bit) => bit === 0 || bit === 1) ? list : undefined;
   };
   const left = { root: element("div", { class: "attn-column" }, grid, note) };
-  const whole = (given) => { const number = numberBetween(1, size)(given); return number === undefined ? undefined : Math.round(number); };
   const frame = explorer({ model, el, draw, panels: [left, map], controls: [realInput, causalInput, whenInput],
-    state: { real: whole, causal: oneOf(["no", "yes"]), flipped: bits, when: oneOf(["before", "after"]) } });
+    state: { real: wholeBetween(1, size), causal: oneOf(["no", "yes"]), flipped: bits, when: oneOf(["before", "after"]) } });
   return frame.cleanup;
 }
 

@@ -17,10 +17,7 @@ export const pairs = (flat) => Array.from({ length: flat.length / 2 }, (_, i) =>
 /** Scores, their softmax, and the mean of the values under these weights. */
 export function attend(query, keys, values, score) {
   const scores = keys.map((key) => scoreOf[score](query, key));
-  const largest = Math.max(...scores);
-  const raw = scores.map((s) => Math.exp(s - largest));
-  const total = raw.reduce((a, b) => a + b, 0);
-  const weights = raw.map((r) => r / total);
+  const weights = softmax(scores);
   const output = [0, 1].map((c) => weights.reduce((sum, w, s) => sum + w * values[s][c], 0));
   return { scores, weights, output };
 }
@@ -45,7 +42,7 @@ function render({ model, el }) {
   const field = panel({ x: extent(values.map((v) => v[0]), 0.15), y: extent(values.map((v) => v[1]), 0.15), height: 250,
     xLabel: "first feature of a value", yLabel: "second feature", note: "diamond: the output, inside the triangle of the values",
     label: "The values of the three keys as the corners of a triangle, and the output inside it." });
-  const bars = panel({ x: [0.5, 3.5], y: [0, 1.15], height: 160, xLabel: "key", yLabel: "weight", xTicks: [1, 2, 3], yTicks: [0, 0.5, 1],
+  const heights = panel({ x: [0.5, 3.5], y: [0, 1.15], height: 160, xLabel: "key", yLabel: "weight", xTicks: [1, 2, 3], yTicks: [0, 0.5, 1],
     label: "The attention weight of each key." });
 
   const at = (axes, [px, py]) => ({ cx: axes.x(px), cy: axes.y(py) });
@@ -67,9 +64,9 @@ function render({ model, el }) {
   const answer = element("svg:path", { class: "attn-answer", d: "M0,-8L8,0L0,8L-8,0Z" });
   field.marks.append(element("svg:polygon", { class: "attn-triangle", points: values.map(([a, b]) => `${field.x(a)},${field.y(b)}`).join(" ") }),
     ...corners, ...values.map((v, s) => text(`v${s + 1}`, { x: field.x(v[0]) + 12, y: field.y(v[1]) + 4 })), answer);
-  const blocks = values.map((_, s) => element("svg:rect", { class: "attn-bar", x: bars.x(s + 1) - 30, width: 60 }));
-  const numbers = values.map((_, s) => text("", { x: bars.x(s + 1), "text-anchor": "middle" }));
-  bars.marks.append(...blocks, ...numbers);
+  const blocks = bars(heights, 3, 60);
+  const written = values.map((_, s) => text("", { x: heights.x(s + 1), "text-anchor": "middle" }));
+  heights.marks.append(...written);
 
   function drawPlane(points, weights, score, moved) {
     const [query, ...keys] = points;
@@ -94,9 +91,9 @@ function render({ model, el }) {
     drawPlane(points, weights, score, moved);
     corners.forEach((corner, s) => update(corner, { r: 3 + 12 * Math.sqrt(weights[s]) }));
     update(answer, { transform: `translate(${field.x(output[0])},${field.y(output[1])})` });
-    blocks.forEach((block, s) => update(block, { y: bars.y(weights[s]), height: bars.y(0) - bars.y(weights[s]) }));
-    numbers.forEach((number, s) => {
-      update(number, { y: bars.y(weights[s]) - 4 });
+    blocks.show(weights);
+    written.forEach((number, s) => {
+      update(number, { y: heights.y(weights[s]) - 4 });
       number.textContent = weights[s].toFixed(2);
     });
     const point = points[NAMES.indexOf(moved)];
@@ -104,7 +101,7 @@ function render({ model, el }) {
     lengthInput.show(length(point));
     movedInput.show(moved);
     scoreInput.show(score);
-    const list = (numbers) => numbers.map((n) => n.toFixed(2)).join(", ");
+    const list = (all) => all.map((n) => n.toFixed(2)).join(", ");
     return `You move ${moved === "query" ? "the query" : moved}. The scores (${SCORE_LABELS[score]}) ${list(scores)} become the weights ${list(weights)}; ` +
       `the output is (${list(output)}).`;
   }
@@ -123,11 +120,10 @@ function render({ model, el }) {
   const movedInput = choice({ label: "Move", options: Object.fromEntries(NAMES.map((n) => [n, n])), onInput: (moved) => frame.set({ moved }) });
   const scoreInput = choice({ label: "Score", options: SCORE_LABELS, onInput: (score) => frame.set({ score }) });
   const permitted = (given) => {
-    const numbers = (Array.isArray(given) ? given : String(given).split(",")).map(Number);
-    const fits = numbers.length === 2 * NAMES.length && numbers.every(Number.isFinite);
-    return fits ? pairs(numbers).flatMap((point) => within(point, LENGTHS)) : undefined;
+    const flat = numbers(2 * NAMES.length)(given);
+    return flat && pairs(flat).flatMap((point) => within(point, LENGTHS));
   };
-  const right = { root: element("div", { class: "attn-column" }, field.root, bars.root) };
+  const right = { root: element("div", { class: "attn-column" }, field.root, heights.root) };
   const frame = explorer({ model, el, draw, panels: [plane, right], controls: [movedInput, angleInput, lengthInput, scoreInput],
     state: { points: permitted, score: oneOf(Object.keys(scoreOf)), moved: oneOf(NAMES) } });
   plane.svg.classList.add("attn-plane");

@@ -2,11 +2,7 @@
 
 /** The softmax of scores / divisor, its largest weight, its entropy, and the Frobenius norm of its Jacobian. */
 export function saturation(scores, divisor) {
-  const logits = scores.map((score) => score / divisor);
-  const top = Math.max(...logits);
-  const raw = logits.map((logit) => Math.exp(logit - top));
-  const total = raw.reduce((a, b) => a + b, 0);
-  const weights = raw.map((r) => r / total);
+  const weights = softmax(scores.map((score) => score / divisor));
   const entropy = -weights.reduce((sum, w) => sum + (w > 0 ? w * Math.log(w) : 0), 0);
   // The Jacobian is diag(a) - a aᵀ: a_s (1 - a_s) on its diagonal, -a_s a_t elsewhere.
   const squares = weights.reduce((sum, w) => sum + w * w, 0);
@@ -30,14 +26,13 @@ export function medians(draws, divisor) {
 function render({ model, el }) {
   const [scores, dims] = [model.get("scores"), model.get("dims")]; // scores[i]: the draws for dims[i] features
   const size = scores[0][0].length;
-  const bars = panel({ x: [0.5, size + 0.5], y: [0, 1.02], xLabel: "key", yLabel: "weight", yTicks: [0, 0.5, 1], height: 320,
+  const heights = panel({ x: [0.5, size + 0.5], y: [0, 1.02], xLabel: "key", yLabel: "weight", yTicks: [0, 0.5, 1], height: 320,
     label: "The attention weights of the first draw." });
   const curves = panel({ x: [0, dims.length - 1], y: [0, 1.02], xLabel: "features d", yLabel: "median over the draws", height: 320,
     xTicks: dims.map((_, i) => i).filter((i) => i % 2 === 0), xFormat: (i) => String(dims[i]), yTicks: [0, 0.5, 1],
     note: "blue: largest weight · orange: norm of the Jacobian",
     label: "Largest weight and norm of the Jacobian against the number of features." });
-  const blocks = scores[0][0].map((_, s) => element("svg:rect", { class: "attn-bar", x: bars.x(s + 1) - 8, width: 16 }));
-  bars.marks.append(...blocks);
+  const blocks = bars(heights, size, 16);
   const largestLine = element("svg:path", { class: "attn-curve" });
   const jacobianLine = element("svg:path", { class: "attn-trail attn-second" });
   const guide = element("svg:line", { class: "attn-guide", y1: curves.frame.top, y2: curves.frame.bottom });
@@ -47,7 +42,7 @@ function render({ model, el }) {
   function draw({ d, temperature, scaled }) {
     const at = dims.indexOf(d);
     const { weights } = saturation(scores[at][0], divisor(d, temperature, scaled));
-    blocks.forEach((block, s) => update(block, { y: bars.y(weights[s]), height: bars.y(0) - bars.y(weights[s]) }));
+    blocks.show(weights);
     const all = dims.map((n, i) => medians(scores[i], divisor(n, temperature, scaled)));
     const places = dims.map((_, i) => i);
     update(largestLine, { d: path(places, all.map((a) => a.largest), curves.x, curves.y) });
@@ -66,7 +61,7 @@ function render({ model, el }) {
   const temperatureInput = slider({ label: "Temperature (log scale)", min: -1, max: 1, step: 0.02, toText: (log) => format(10 ** log),
     onInput: (log) => frame.set({ temperature: 10 ** log }) });
   const scaledInput = choice({ label: "Divide by √d", options: { no: "no", yes: "yes" }, onInput: (scaled) => frame.set({ scaled }) });
-  const frame = explorer({ model, el, draw, panels: [bars, curves], controls: [dInput, temperatureInput, scaledInput],
+  const frame = explorer({ model, el, draw, panels: [heights, curves], controls: [dInput, temperatureInput, scaledInput],
     state: { d: (given) => oneOf(dims)(Number(given)), temperature: numberBetween(0.1, 10), scaled: oneOf(["yes", "no"]) } });
   return frame.cleanup;
 }

@@ -66,9 +66,9 @@ def close(got, expected, **tolerance):
     torch.testing.assert_close(got, expected, **{**TOLERANCE, **tolerance})
 
 
-def weights(javascript, query, key, width, kernel):
+def weights(javascript, query, key, width, kernel, cls=KernelWidth):
     expression = "a[0].map((query) => m.weights(query, a[1], a[2], a[3]))"
-    return javascript(KernelWidth, expression, query, key, width, kernel)
+    return javascript(cls, expression, query, key, width, kernel)
 
 
 def slope(key, value, width, left_out=True):
@@ -151,8 +151,7 @@ def test_equally_near_keys_out_of_reach(javascript, kernel, far):
 def test_every_explorer_holds_the_same_arithmetic(javascript, cls):
     query, key, value = data(seed=2)
     _, expected = nadaraya_watson(query, key, value, kernel="epanechnikov", width=1.3)
-    expression = "a[0].map((query) => m.weights(query, a[1], a[2], a[3]))"
-    close(javascript(cls, expression, query, key, 1.3, "epanechnikov"), expected)
+    close(weights(javascript, query, key, 1.3, "epanechnikov", cls), expected)
 
 
 @each_kernel
@@ -173,9 +172,7 @@ def test_effective_keys(javascript, kernel):
 def test_leave_one_out_error(javascript, kernel, width):
     _, key, value = data(seed=4, keys=9)
     expected = leave_one_out_error(key, value, kernel=kernel, width=width)
-    got = javascript(
-        KernelWidth, "m.poolingError(a[0], a[1], a[2], a[3])", key, value, width, kernel
-    )
+    got = javascript(KernelWidth, "m.poolingError(...a)", key, value, width, kernel)
     close(got, expected)
 
 
@@ -185,7 +182,7 @@ def test_training_error(javascript, kernel, width):
     _, key, value = data(seed=5, keys=9)
     estimate, _ = nadaraya_watson(key, key, value, kernel=kernel, width=width)
     arguments = (key, value, width, kernel)
-    got = javascript(KernelWidth, "m.poolingError(a[0], a[1], a[2], a[3], false)", *arguments)
+    got = javascript(KernelWidth, "m.poolingError(...a, false)", *arguments)
     close(got, (estimate - value).square().mean())
 
 
@@ -193,7 +190,7 @@ def test_training_error(javascript, kernel, width):
 @pytest.mark.parametrize("width", [0.01, 0.05, 0.3, 1.0, 2.5, 10.0, 100.0])
 def test_slope_is_the_derivative_in_log_width(javascript, width, left_out):
     _, key, value = data(seed=6, keys=12)
-    expression = "m.poolingErrorSlope(a[0], a[1], a[2], a[3])"
+    expression = "m.poolingErrorSlope(...a)"
     got = javascript(WidthDescent, expression, key, value, width, left_out)
     close(got, slope(key, value, width, left_out))
 
@@ -205,7 +202,7 @@ def test_descend(javascript, rate, left_out):
     _, key, value = data(seed=7, keys=12)
     width = 2.0
     for _ in range(5):
-        expression = "m.descend(a[0], a[1], a[2], a[3], a[4])"
+        expression = "m.descend(...a)"
         got = javascript(WidthDescent, expression, key, value, width, rate, left_out)
         width = width * math.exp(-rate * slope(key, value, width, left_out))
         close(got, width)
@@ -221,7 +218,7 @@ def test_width_state(javascript, kernel, width):
     query = query.sort().values
     estimate, expected = nadaraya_watson(query, key, value, kernel=kernel, width=width)
     arguments = (key, value, query, width, kernel)
-    got = javascript(KernelWidth, "m.widthState(a[0], a[1], a[2], a[3], a[4])", *arguments)
+    got = javascript(KernelWidth, "m.widthState(...a)", *arguments)
     close(got["matrix"], expected)
     close(got["estimates"], estimate)
     close(got["effective"], effective_keys(expected).mean())
@@ -268,7 +265,7 @@ def test_medians(javascript, temperature, scaled, draws):
     explorer = SoftmaxSaturation(query, key, temperature=temperature, scaled=scaled)
     for i, d in enumerate(explorer.dims):
         divisor = temperature * (math.sqrt(d) if scaled == "yes" else 1)
-        expression = "m.medians(a[0], a[1])"
+        expression = "m.medians(...a)"
         got = javascript(SoftmaxSaturation, expression, explorer.scores[i], divisor)
         for name, expected in explorer.measure(d).items():
             close(got[name], expected)
@@ -290,7 +287,7 @@ def test_masked_weights(javascript, real, causal, when):
     assert mask == explorer.mask().tolist()
     assert not any(mask[0])
     close(
-        javascript(MaskPainter, "m.maskedWeights(a[0], a[1], a[2])", scores, mask, when),
+        javascript(MaskPainter, "m.maskedWeights(...a)", scores, mask, when),
         explorer.weights(),
     )
 
@@ -309,7 +306,7 @@ def test_alignment(javascript, target, source, linked):
     explorer = Alignment([{**names, "weights": weights, "gold": links}])
     example = explorer.examples[0]
     held = torch.tensor(example["weights"], dtype=torch.float64)
-    got = javascript(Alignment, "m.goldShare(a[0], a[1])", held, links)
+    got = javascript(Alignment, "m.goldShare(...a)", held, links)
     if links:
         close(got, (held * gold).sum(dim=1)[gold.any(dim=1)].mean())
     else:
@@ -318,7 +315,7 @@ def test_alignment(javascript, target, source, linked):
     for explorer.word in range(target):
         for explorer.gold in (True, False):
             state = (example, explorer.word, explorer.gold)
-            said = javascript(Alignment, "m.describe(a[0], a[1], a[2])", *state)
+            said = javascript(Alignment, "m.describe(...a)", *state)
             assert said == explorer.describe()
 
 
@@ -329,7 +326,7 @@ def test_alignment_with_equal_and_without_weights(javascript):
     explorer = Alignment([{"source": "a ", "target": "cde", "weights": weights}], gold=True)
     for explorer.word in range(3):
         state = (explorer.examples[0], explorer.word, True)
-        said = javascript(Alignment, "m.describe(a[0], a[1], a[2])", *state)
+        said = javascript(Alignment, "m.describe(...a)", *state)
         assert said == explorer.describe()
 
 
@@ -343,7 +340,7 @@ def test_linear_map_and_its_inverse(javascript):
 
 @pytest.mark.parametrize(("low", "high"), [(0, 5), (-0.37, 0.21), (1e-4, 9e-4), (-1500, 20)])
 def test_ticks_are_inside_evenly_spaced_and_few(javascript, low, high):
-    ticks = torch.tensor(javascript(KernelWidth, "m.ticks(a[0], a[1])", low, high)).double()
+    ticks = torch.tensor(javascript(KernelWidth, "m.ticks(...a)", low, high)).double()
     assert 3 <= len(ticks) <= 8
     assert low <= ticks.min() <= ticks.max() <= high
     torch.testing.assert_close(ticks.diff(), ticks.diff()[:1].expand(len(ticks) - 1))
@@ -354,6 +351,22 @@ def test_numbers_from_links(javascript):
     # JSON has no undefined: a value that is not permitted comes back as None.
     got = javascript(KernelWidth, "a[0].map(m.numberBetween(0.01, 100))", given)
     assert got == [0.5, 0.5, 100, 0.01, None, None, None, None, None]
+
+
+def test_whole_numbers_and_lists_from_links(javascript):
+    given = ["2.6", "9", -1, "many"]
+    got = javascript(KernelWidth, "a[0].map(m.wholeBetween(0, 5))", given)
+    assert got == [3, 5, 0, None]
+    given = ["1,-2.5", [3, 4], "1", "1,2,3", "1,x", None]
+    got = javascript(KernelWidth, "a[0].map(m.numbers(2))", given)
+    assert got == [[1, -2.5], [3, 4], None, None, None, None]
+
+
+def test_softmax(javascript):
+    scores = torch.tensor([[1e3, 999.0, -1e3], [0.3, -0.2, 0.0]], dtype=torch.float64)
+    close(javascript(KernelWidth, "a[0].map(m.softmax)", scores), scores.softmax(dim=1))
+    close(javascript(KernelWidth, "m.softmax([1, -Infinity, 1])"), [0.5, 0.0, 0.5])
+    close(javascript(KernelWidth, "m.softmax([-Infinity, -Infinity])"), [0.0, 0.0])
 
 
 def test_path_lifts_the_pen_over_gaps(javascript):
