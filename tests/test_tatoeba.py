@@ -6,35 +6,42 @@ import hashlib
 import http.server
 import importlib
 import io
+import re
+import subprocess
+import sys
 import threading
 import time
+import types
 import urllib.request
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, combinations
 
+import pooch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attn_utils.data import _download
-from attn_utils.data._download import fetch, local_path
+from attn_utils.data._download import download
 from attn_utils.data._pairs import Pair, split_pairs
-from attn_utils.data.tatoeba import HOST, SHA256, tatoeba
+from attn_utils.data.tatoeba import HOST, tatoeba
 
 tatoeba_module = importlib.import_module("attn_utils.data.tatoeba")  # the function has its name
 LINES = "Go.\tVa !\nRun!\tCours\u202f!\tCC-BY 2.0 (France)\nWho?\tQui ?\n"
-BODY = bytes(range(256)) * 1000  # four blocks
+BODY = bytes(range(256)) * 1000
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, tmp_path):
-    """No proxy between the test and its server, no waiting, and a cache that is nobody's."""
+def waits(monkeypatch, tmp_path):
+    """No proxy between the test and its server, a cache that is nobody's, and waits that are only noted down."""
+    seconds = []
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "*")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(_download, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(pooch.core, "time", types.SimpleNamespace(sleep=seconds.append))
+    return seconds
 
 
 class Host:
@@ -78,23 +85,9 @@ def reply(handler, status, body=b"", **headers):
     handler.wfile.write(body)
 
 
-def good(body, version='"1"', ranges=True, stop=None, length=None):
-    """A whole file, or from where the client asks if its version is still this; ``stop`` cuts the connection."""
-
-    def answer(handler):
-        asked = handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
-        start = int(asked) if ranges and handler.headers.get("If-Range") == version else 0
-        rest, headers = body[start:], {}
-        if start:
-            headers["Content_Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        headers |= {"ETag": version, "Content_Length": length or len(rest)}
-        reply(handler, 206 if start else 200, rest[:stop], **headers)
-
-    return answer
-
-
-def never_in_part(handler):
-    (status(416) if "Range" in handler.headers else good(BODY))(handler)
+def good(body, stop=None, length=None):
+    """A whole file; ``stop`` cuts the connection, and another ``length`` than the body's is a lie."""
+    return lambda handler: reply(handler, 200, body[:stop], Content_Length=length or len(body))
 
 
 def status(code, **headers):
@@ -105,7 +98,7 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-# fetch: what goes well in the end
+# download: what goes well in the end
 
 
 @pytest.mark.parametrize(
@@ -116,17 +109,10 @@ def left_in(folder):
         [status(429), status(408), good(BODY)],
         [lambda handler: None, good(BODY)],
         [good(BODY, stop=70_000), good(BODY)],
-        [good(BODY, stop=200_000), status(502), good(BODY, stop=10_000), good(BODY)],
-        [good(BODY, stop=70_000), good(BODY, ranges=False)],
-        [good(BODY, stop=70_000, version=None), good(BODY)],
-        [good(BODY[::-1] * 2, stop=len(BODY) + 9, version='"0"'), good(BODY)],
-        [good(BODY, stop=70_000), never_in_part],
-        [
-            good(BODY, stop=70_000),
-            lambda handler: reply(handler, 206, BODY[9:], Content_Range="bytes 9-255999/256000"),
-            good(BODY),
-        ],
+        [good(BODY, stop=200_000), status(502), good(BODY)],
+        [good(BODY[::-1] * 2, stop=len(BODY) + 9), good(BODY)],
         [good(BODY, length=len(BODY) + 1), good(BODY)],
+        [good(BODY[::-1]), good(BODY)],
         [lambda handler: reply(handler, 200, BODY, Content_Length=None)],
         [status(301, Location="/elsewhere.zip"), good(BODY)],
     ],
@@ -135,73 +121,101 @@ def left_in(folder):
         "5xx",
         "busy",
         "empty",
-        "resume",
+        "cut",
         "twice",
-        "no-ranges",
-        "no-version",
         "changed",
-        "416",
-        "other-part",
         "long",
+        "checksum",
         "no-length",
         "moved",
     ],
 )
-def test_fetch_arrives(host, tmp_path, answers):
+def test_download_arrives(host, tmp_path, answers, capfd):
     host.answers = answers
-    path = fetch(host.url(), tmp_path / "new" / "file.zip", hashlib.sha256(BODY).hexdigest())
+    path = download(host.url(), hashlib.sha256(BODY).hexdigest(), tmp_path / "new", "file.zip")
     assert path == tmp_path / "new" / "file.zip"
     assert path.read_bytes() == BODY
     assert left_in(path.parent) == ["file.zip"]
     assert len(host.answers) == 1, "an answer was never asked for"
     assert all("attn-utils" in request["User-Agent"] for request in host.requests)
+    assert "B/s]" in capfd.readouterr().err, "no progress bar"
 
 
-def test_resuming_asks_for_the_rest_only(host, tmp_path):
-    host.answers = [good(BODY, stop=70_000), good(BODY)]
-    fetch(host.url(), tmp_path / "file", progress=False)
-    assert "Range" not in host.requests[0]
-    assert host.requests[1]["Range"] == "bytes=70000-"
-    assert host.requests[1]["If-Range"] == '"1"'
+def test_a_file_that_is_there_is_not_asked_for_again(host, tmp_path):
+    host.answers = [good(BODY), status(500)]
+    digest = hashlib.sha256(BODY).hexdigest()
+    path = download(host.url("a"), digest, tmp_path, "file")
+    assert download(host.url("b"), digest.upper(), str(tmp_path), "file") == path
+    assert download(host.url("b"), None, tmp_path, "file") == path
+    assert len(host.requests) == 1
 
 
-def test_without_a_version_nothing_is_resumed(host, tmp_path):
-    host.answers = [good(BODY, stop=70_000, version=None), good(BODY)]
-    fetch(host.url(), tmp_path / "file")
-    assert "Range" not in host.requests[1]
+def test_an_older_file_is_replaced_where_a_digest_says_so(host, tmp_path):
+    host.answers = [good(BODY)]
+    (tmp_path / "file").write_text("older")
+    assert download(host.url(), None, tmp_path, "file").read_text() == "older"
+    digest = hashlib.sha256(BODY).hexdigest()
+    assert download(host.url(), digest, tmp_path, "file").read_bytes() == BODY
+    assert left_in(tmp_path) == ["file"]
 
 
-def test_a_second_mirror_starts_afresh(host, tmp_path):
-    host.answers = [good(b"\0" * 90_000, stop=10_000)] * 4 + [good(BODY)]
-    path = fetch([host.url("a"), host.url("b")], tmp_path / "file")
-    assert path.read_bytes() == BODY
-    assert host.requests[3]["Range"] == "bytes=30000-"
-    assert "Range" not in host.requests[4]
+def test_without_a_name_each_address_has_its_own(host, tmp_path):
+    host.answers = [good(BODY)]
+    paths = {download(host.url(name), root=tmp_path) for name in ("a/x.zip", "b/x.zip", "a/x.zip")}
+    assert {path.name for path in paths} == set(left_in(tmp_path))
+    assert len(paths) == len(host.requests) == 2
+    assert all(path.name.endswith("x.zip") for path in paths)
 
 
-def test_local_files_and_addresses(tmp_path):
+def test_the_folder_by_default(host, tmp_path):
+    host.answers = [good(BODY)]
+    assert download(host.url(), name="file") == tmp_path / "cache" / "attn_utils" / "file"
+
+
+def test_local_files_are_used_where_they_are(tmp_path):
     source = tmp_path / "with a blank.bin"
     source.write_bytes(BODY)
-    for where in (source, str(source), source.as_uri()):
-        assert local_path(where) == source
-        assert fetch(where, tmp_path / "copy").read_bytes() == BODY
-    assert local_path("https://example.org/a.zip") is None
-    for where in ("ftp://example.org/a", "data://text,a"):
-        with pytest.raises(ValueError, match=where):
-            fetch(where, tmp_path / "copy")
+    digest = hashlib.sha256(BODY).hexdigest()
+    for where in (source, str(source), source.as_uri(), [source]):
+        assert download(where) == download(where, digest.upper(), tmp_path / "new", "x") == source
+        with pytest.raises(ValueError, match="blank.bin: .*" + digest) as caught:
+            download(where, "0" * 64)
+        assert "0" * 64 in str(caught.value)
+    assert left_in(tmp_path) == ["with a blank.bin"]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        download(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("url", ["ftp://example.org/a", "data://text,a", "http://"])
+def test_other_addresses(tmp_path, url):
+    with pytest.raises(ValueError, match=url):
+        download(url, None, tmp_path, "copy")
+    assert left_in(tmp_path) == []
 
 
 def test_many_at_once(host, tmp_path):
     host.answers = [good(BODY)]
     with ThreadPoolExecutor(8) as pool:
-        done = [pool.submit(fetch, host.url(), tmp_path / "file", None, False) for _ in range(16)]
+        done = [pool.submit(download, host.url(), None, tmp_path, "file") for _ in range(16)]
         while not all(future.done() for future in done):
             assert not (tmp_path / "file").exists() or (tmp_path / "file").stat().st_size == 256_000
     assert {future.result().read_bytes() for future in done} == {BODY}
     assert left_in(tmp_path) == ["file"]
 
 
-# fetch: what does not
+def test_pooch_is_only_needed_for_a_download(tmp_path):
+    (tmp_path / "lines.txt").write_text(LINES, encoding="utf-8")
+    program = f"""
+import sys
+sys.modules["pooch"] = sys.modules["requests"] = None
+from attn_utils.data import tatoeba
+print(len(tatoeba("fra", url={str(tmp_path / "lines.txt")!r})))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "3\n", done.stderr
+
+
+# download: what does not
 
 
 def refused_url():
@@ -209,39 +223,47 @@ def refused_url():
         return f"http://127.0.0.1:{server.server_port}/file.zip"
 
 
-def test_connection_refused(tmp_path, monkeypatch):
-    waits = []
-    monkeypatch.setattr(_download, "WAITS", (1, 2, 4))
-    monkeypatch.setattr(_download.time, "sleep", waits.append)
+def test_connection_refused(tmp_path, waits):
     urls = [refused_url(), refused_url()]
     with pytest.raises(ConnectionError, match="refused") as caught:
-        fetch(urls, tmp_path / "file.zip")
+        download(urls, None, tmp_path, "file.zip")
     assert all(url in str(caught.value) for url in urls)
+    assert "file.zip could not be had" in str(caught.value)
     assert "by hand" in str(caught.value)
-    assert waits == [0, 1, 2, 4] * 2
+    assert waits == [1, 2] * 2
     assert left_in(tmp_path) == []
 
 
+def test_an_older_file_is_named_where_the_network_is_down(tmp_path):
+    (tmp_path / "file").write_text("older")
+    with pytest.raises(ConnectionError, match="file: is there, but .* not " + "0" * 64):
+        download(refused_url(), "0" * 64, tmp_path, "file")
+    assert (tmp_path / "file").read_text() == "older"
+
+
 @pytest.mark.parametrize(
-    ("answer", "tries", "says"),
+    ("answer", "kind", "says"),
     [
-        (status(404), 1, "404"),
-        (status(403), 1, "403"),
-        (status(500), 4, "500"),
-        (good(BODY, stop=70_000, ranges=False), 4, "70,000 of 256,000"),
-        (good(BODY, length=len(BODY) + 1, ranges=False), 4, "256,000 of 256,001"),
-        (status(302, Location="file:///etc/hostname"), 1, "302"),
-        (lambda handler: None, 4, "closed connection"),
+        (status(404), ConnectionError, "404"),
+        (status(403), ConnectionError, "403"),
+        (status(500), ConnectionError, "500"),
+        (good(BODY, stop=70_000), ConnectionError, "70000 bytes read, 186000 more expected"),
+        (good(BODY, length=len(BODY) + 1), ConnectionError, "256000 bytes read, 1 more expected"),
+        (status(302, Location="file:///etc/hostname"), ValueError, "file:///etc/hostname"),
+        (lambda handler: None, ConnectionError, "closed connection"),
     ],
     ids=["404", "403", "500", "cut", "length", "to-file", "empty"],
 )
-def test_fetch_gives_up(host, tmp_path, answer, tries, says):
+def test_download_gives_up(host, tmp_path, answer, kind, says):
     host.answers = [answer]
-    (tmp_path / "file").write_text("older")
-    with pytest.raises(ConnectionError, match=says) as caught:
-        fetch(host.url(), tmp_path / "file")
+    with pytest.raises(kind, match=says) as caught:
+        download(host.url(), None, tmp_path, "file")
     assert host.url() in str(caught.value)
-    assert len(host.requests) == tries
+    assert len(host.requests) == 3
+    assert left_in(tmp_path) == []
+    (tmp_path / "file").write_text("older")
+    with pytest.raises(kind, match=says):
+        download(host.url(), "0" * 64, tmp_path, "file")
     assert left_in(tmp_path) == ["file"]
     assert (tmp_path / "file").read_text() == "older"
 
@@ -257,11 +279,11 @@ def test_a_server_that_hangs(host, tmp_path, monkeypatch, sent):
     host.answers = [hang]
     start = time.monotonic()
     with pytest.raises(ConnectionError, match="timed out"):
-        fetch(host.url(), tmp_path / "file")
+        download(host.url(), None, tmp_path, "file")
     assert time.monotonic() - start < 10
     assert left_in(tmp_path) == []
     host.answers = [hang, good(BODY)]
-    assert fetch(host.url(), tmp_path / "file").read_bytes() == BODY
+    assert download(host.url(), None, tmp_path, "file").read_bytes() == BODY
 
 
 def test_checksum(host, tmp_path):
@@ -269,12 +291,19 @@ def test_checksum(host, tmp_path):
     (tmp_path / "file").write_text("older")
     right, wrong = hashlib.sha256(BODY).hexdigest(), "0" * 64
     with pytest.raises(ValueError, match=wrong) as caught:
-        fetch([host.url("a"), refused_url()], tmp_path / "file", sha256=wrong)
+        download([host.url("a"), refused_url()], wrong, tmp_path, "file")
     assert right in str(caught.value)
     assert host.url("a") in str(caught.value)
     assert left_in(tmp_path) == ["file"]
     assert (tmp_path / "file").read_text() == "older"
-    assert fetch(host.url(), tmp_path / "file", sha256=right.upper()).read_bytes() == BODY
+
+
+def test_a_second_mirror_where_the_first_has_another_file(host, tmp_path):
+    host.answers = [good(b"\0" * 90_000)] * 3 + [good(BODY)]
+    digest = hashlib.sha256(BODY).hexdigest()
+    path = download([host.url("a"), host.url("b")], digest, tmp_path, "file")
+    assert path.read_bytes() == BODY
+    assert len(host.requests) == 4
 
 
 def test_a_check_sends_on_to_the_next_mirror(host, tmp_path):
@@ -282,25 +311,24 @@ def test_a_check_sends_on_to_the_next_mirror(host, tmp_path):
         if path.read_bytes() != BODY:
             raise ValueError("not the body")
 
-    host.answers = [good(b"<html>"), good(BODY)]
-    path = fetch([host.url("a"), host.url("b")], tmp_path / "file", check=check)
+    host.answers = [good(b"<html>")] * 3 + [good(BODY)]
+    path = download([host.url("a"), host.url("b")], None, tmp_path, "file", check)
     assert path.read_bytes() == BODY
     host.answers = [good(b"<html>")]
     with pytest.raises(ValueError, match="not the body"):
-        fetch(host.url(), tmp_path / "file", check=check)
+        download(host.url(), "0" * 64, tmp_path, "file", check)
     assert path.read_bytes() == BODY
+    assert left_in(tmp_path) == ["file"]
 
 
-def test_interrupted(host, tmp_path, monkeypatch):
-    class Impatient(_download.tqdm):
-        def update(self, n=1):
-            assert [name[:6] for name in left_in(tmp_path)] == [".part-"]
-            raise KeyboardInterrupt
+def test_interrupted(host, tmp_path):
+    def check(path):
+        assert left_in(tmp_path) == [path.name] != ["file"]
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(_download, "tqdm", Impatient)
     host.answers = [good(BODY)]
     with pytest.raises(KeyboardInterrupt):
-        fetch(host.url(), tmp_path / "file", progress=False)
+        download(host.url(), None, tmp_path, "file", check)
     assert len(host.requests) == 1
     assert left_in(tmp_path) == []
 
@@ -356,7 +384,7 @@ def test_an_archive_put_there_by_hand(tmp_path):
 def test_the_second_mirror(host, tmp_path, monkeypatch):
     monkeypatch.setattr(tatoeba_module, "HOST", host.url("{}-eng.zip"))
     monkeypatch.setattr(tatoeba_module, "MIRRORS", {"fra": [host.url("mirror.zip")]})
-    host.answers = [status(404), good(pack(name="fra-eng/fra.txt"))]
+    host.answers = [status(404)] * 3 + [good(pack(name="fra-eng/fra.txt"))]
     assert tatoeba("fra", tmp_path) == PAIRS
 
 
@@ -391,7 +419,7 @@ def test_a_failed_download_leaves_nothing(host, tmp_path, monkeypatch, broken):
     kind = ConnectionError if broken == "404" else ValueError
     with pytest.raises(kind, match=host.url("kor-eng.zip")) as caught:
         tatoeba("kor", tmp_path, sha256="f" * 64)
-    assert "grammar_corpus" in str(caught.value)
+    assert "by hand" in str(caught.value)
     assert left_in(tmp_path) == []
 
 
@@ -448,7 +476,9 @@ def test_a_pinned_text(tmp_path):
     with pytest.raises(ValueError, match="f" * 64) as caught:
         tatoeba("fra", tmp_path, sha256="f" * 64)
     assert hashlib.sha256(LINES.encode()).hexdigest() in str(caught.value)
-    assert all(len(bytes.fromhex(digest)) == 32 for digest in SHA256.values())
+    assert tatoeba("fra", tmp_path, sha256=hashlib.sha256(LINES.encode()).hexdigest()) == PAIRS
+    digests = re.findall(r"- [a-z]{3}, \d{4}-\d\d-\d\d: (\w+)\n", tatoeba.__doc__)
+    assert [len(bytes.fromhex(digest)) for digest in digests] == [32, 32]
 
 
 # tatoeba: lines
@@ -564,6 +594,8 @@ def test_limits(tmp_path):
     assert read(tmp_path, text, max_pairs=3) == read(tmp_path, text)[:3]
     assert read(tmp_path, text, max_pairs=1, max_len=3) == [Pair(("a", "."), ("b", "."))]
     assert len(read(tmp_path, text, max_pairs=99)) == 4
+    with pytest.raises(ValueError, match="lines.txt: no pairs are left with max_len=1"):
+        read(tmp_path, text, max_len=1)
 
 
 @pytest.mark.parametrize("options", [{"max_pairs": 0}, {"max_len": 0}, {"max_pairs": -1}])

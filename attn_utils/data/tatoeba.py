@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import struct
 import unicodedata
 import warnings
 import zipfile
 import zlib
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import compress
+from pathlib import Path, PureWindowsPath
 
-from attn_utils.data._download import fetch, local_path
+from attn_utils.data._download import download
 from attn_utils.data._pairs import Pair
 
 HOST = "https://www.manythings.org/anki/{}-eng.zip"
 # The copy of “Dive into Deep Learning”; the SHA-1 of the archive is 94646ad1522d915e7b0f9296181140edcf86a4f5.
 MIRRORS = {"fra": ["https://d2l-data.s3-accelerate.amazonaws.com/fra-eng.zip"]}
-# The texts that this course was tried on, by language and the date in _about.txt. Of the text, not of the archive:
-# the same text packed again is another archive.
-SHA256 = {
-    ("fra", "2019-04-07"): "0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104",
-    ("kor", "2022-05-02"): "ec1922b95f57bdfd413532bdacb702ac9894f79e5e9041b33bcc1a8215d63914",
-}
 LARGEST = 200_000_000  # bytes of text; no language has a tenth of that
 MALFORMED = 0.01  # share of the lines
-HINT = "Download it by hand and pass its path as `url`, or use `grammar_corpus`, made without a network."
-
 # Curly apostrophes become straight; a soft hyphen and zero-width spaces vanish.
 PLAIN = dict.fromkeys(map(ord, "‘’ʼ"), "'") | dict.fromkeys([0x00AD, 0x200B, 0xFEFF])
 REST = r"|\.{2,}|[^\w\s]"  # dots in a row are one token, any other mark is one
 WORDS = re.compile(r"\w+(?:(?:['-]|(?<=\d)[.,:](?=\d))\w+)*" + REST)
 ELIDED = re.compile(r"aujourd'hui|\w+(?:-\w+)*'(?=\w)|\w+(?:(?:-|(?<=\d)[.,:](?=\d))\w+)*" + REST)
 ELIDING = ("cat", "fra", "ita")
-UNSAFE = re.compile(r"[/\\]|\w:|(.*[/\\])?\.\.([/\\]|$)")
 
 
 def tatoeba(
@@ -52,8 +44,12 @@ def tatoeba(
 
     What is verified: the archive opens, its checksum (CRC) holds, and the text is UTF-8 with a tab in its lines. The
     host replaces its archives now and then, so nothing more is asked of one by default; a download prints the SHA-256
-    of its text. Pass that, or an entry of ``SHA256``, as ``sha256`` and you get this text or an error, today and in a
-    year.
+    of its text. Pass that as ``sha256`` and you get this text or an error, today and in a year. The texts that this
+    course was tried on, by language and the date in _about.txt, have these digests (of the text, not of the archive:
+    the same text packed again is another archive):
+
+    - fra, 2019-04-07: 0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104
+    - kor, 2022-05-02: ec1922b95f57bdfd413532bdacb702ac9894f79e5e9041b33bcc1a8215d63914
 
     Normalised text is in lower case and in Unicode's form NFC; curly apostrophes become straight; soft hyphens and
     zero-width spaces are dropped; a space of any kind or width only separates. Then come the tokens. A word is a run
@@ -66,8 +62,8 @@ def tatoeba(
 
     Args:
         language: the host's three letters, such as "fra" or "kor".
-        root: where archives are kept, as ``fra-eng.zip``; one put there by hand is used. By default ``attn_utils`` in
-            ``$XDG_CACHE_HOME``, or in ``~/.cache``.
+        root: where archives are kept, as ``fra-eng.zip``; one put there by hand is used. By default the system's place
+            for caches, on Linux ``attn_utils`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
         url: another address of the archive, or a local archive or text (``.zip`` or ``.txt``), which is read where it
             is. A download from here is kept under a name of its own.
         sha256: the digest that the text must have, in hexadecimal.
@@ -80,10 +76,11 @@ def tatoeba(
         translations: split with `split_pairs`.
 
     Raises:
-        ConnectionError: no host delivered the archive.
+        ConnectionError: no host delivered the archive. Without a network, `grammar_corpus` makes one.
+        FileNotFoundError: there is no file at a local ``url``.
         ValueError: a language that is not three small letters, a limit below 1, a digest that differs, an archive that
-            is damaged, unsafe or without its text, or more than 1 % of lines without two sentences (up to 1 % are left
-            out with a warning).
+            is damaged, unsafe or without its text, more than 1 % of lines without two sentences (up to 1 % are left out
+            with a warning), or no pair within ``max_len``.
 
     Source:
         tatoeba.org, sentences under CC BY 2.0 FR, by way of https://www.manythings.org/anki/.
@@ -92,76 +89,28 @@ def tatoeba(
         raise ValueError(f"language must be three letters such as 'fra' or 'kor', got {language!r}")
     if any(limit is not None and limit < 1 for limit in (max_pairs, max_len)):
         raise ValueError(f"limits start at 1, got max_pairs={max_pairs} and max_len={max_len}")
-    path = _archive(language, root, url, sha256)
+    member = None if str(url).endswith(".txt") else f"{language}.txt"
+    urls = url or [HOST.format(language), *MIRRORS.get(language, [])]
+    name = None if url else f"{language}-eng.zip"  # what else is there is not the host's
+    path = download(urls, None, root, name, lambda file: _read(file, member, sha256, tell=True))
     try:
-        text = _decode(_member(path, language), sha256)
-        plain = unicodedata.normalize("NFC", text.lower().translate(PLAIN))
-        rows = _rows(plain if normalise else text, text)
+        rows = _rows(_read(path, member, sha256), normalise)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    source_tokens = WORDS.findall if normalise else str.split
-    target_tokens = ELIDED.findall if normalise and language in ELIDING else source_tokens
     pairs = {}
-    for source, target in rows:
-        pair = Pair(tuple(source_tokens(source)), tuple(target_tokens(target)))
+    for pair in _tokenise(rows, language, normalise):
         if max_len is None or max(len(pair.source), len(pair.target)) <= max_len:
             pairs[pair] = None
         if len(pairs) == max_pairs:
             break
+    if not pairs:
+        raise ValueError(f"{path}: no pairs are left with max_len={max_len}")
     return list(pairs)
 
 
-def _archive(
-    language: str, root: str | Path | None, url: str | Path | None, sha256: str | None
-) -> Path:
-    """Where the archive lies, downloaded if need be."""
-    urls = [HOST.format(language), *MIRRORS.get(language, [])] if url is None else [url]
-    if (local := local_path(urls[0])) is not None:
-        return local
-    folder = Path(root or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "attn_utils"))
-    name = f"{language}-eng.zip"
-    if url is not None:  # what another address delivers must not be taken for the host's
-        digest = hashlib.sha256(url.encode()).hexdigest()
-        name = f"{language}-eng-{digest[:8]}{'.txt' if url.endswith('.txt') else '.zip'}"
-    path = folder.expanduser() / name
-    if not path.exists():
-        fetch(urls, path, check=lambda p: _decode(_member(p, language), sha256), hint=HINT)
-        digest = hashlib.sha256(_member(path, language)).hexdigest()
-        print(f"{path.name}: the SHA-256 of its text is {digest}")
-    return path
-
-
-def _member(path: Path, language: str) -> bytes:
-    """The text in an archive, read without unpacking anything to the disk; of a .txt, all of it."""
-    packed = path.read_bytes()
-    if path.suffix == ".txt":
-        return packed
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(packed))
-        info = archive.getinfo(_only(archive.namelist(), f"{language}.txt"))
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise NotImplementedError("bzip2 and LZMA unpack without a limit")
-        with archive.open(info) as member:
-            text = member.read(LARGEST + 1)  # a header may lie about the size
-    except (zipfile.BadZipFile, RuntimeError, zlib.error, struct.error, EOFError) as error:
-        raise ValueError(f"not a good archive: {error}; it begins {packed[:40]!r}") from error
-    if len(text) > LARGEST:
-        raise ValueError(f"{language}.txt holds more than {LARGEST:,} bytes; a bomb?")
-    return text
-
-
-def _only(names: list[str], wanted: str) -> str:
-    """The one member of that name, in whatever folder of the archive."""
-    if unsafe := list(filter(UNSAFE.match, names)):
-        raise ValueError(f"refused, a member's path leads out of the archive: {unsafe[0]!r}")
-    found = [name for name in names if name.split("/")[-1] == wanted]
-    if len(found) != 1:
-        raise ValueError(f"needs one member {wanted}, holds {names[:8]}")
-    return found[0]
-
-
-def _decode(data: bytes, sha256: str | None) -> str:
-    """The text of these bytes, if their digest is as it must be."""
+def _read(path: Path, member: str | None, sha256: str | None, tell: bool = False) -> str:
+    """The text of an archive's member, or with `None` of a file, if its digest is as it must be."""
+    data = path.read_bytes() if member is None else _unpack(path.read_bytes(), member)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise ValueError(f"the text's SHA-256 is {found}, expected {sha256}")
@@ -172,20 +121,57 @@ def _decode(data: bytes, sha256: str | None) -> str:
         raise ValueError(f"line {line} is not UTF-8: {error}") from error
     if not text.strip():
         raise ValueError("the text is empty")
+    if tell:
+        print(f"the text's SHA-256 is {found}")
     return text
 
 
-def _rows(text: str, original: str) -> list[list[str]]:
+def _unpack(packed: bytes, member: str) -> bytes:
+    """A member of an archive; nothing is written to the disk."""
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(packed))
+        info = archive.getinfo(_only(archive.namelist(), member))
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NotImplementedError("bzip2 and LZMA unpack without a limit")
+        data = archive.open(info).read(LARGEST + 1)  # a header may lie about the size
+    except (zipfile.BadZipFile, RuntimeError, zlib.error, struct.error, EOFError) as error:
+        raise ValueError(f"not a good archive: {error}; it begins {packed[:40]!r}") from error
+    if len(data) > LARGEST:
+        raise ValueError(f"{member} holds more than {LARGEST:,} bytes; a bomb?")
+    return data
+
+
+def _only(names: list[str], wanted: str) -> str:
+    """The one member of that name, in whatever folder of the archive."""
+    for name in names:
+        path = PureWindowsPath(name)  # knows drives and both slashes
+        if path.anchor or ".." in path.parts:
+            raise ValueError(f"refused, a member's path leads out of the archive: {name!r}")
+    found = [name for name in names if name.split("/")[-1] == wanted]
+    if len(found) != 1:
+        raise ValueError(f"needs one member {wanted}, holds {names[:8]}")
+    return found[0]
+
+
+def _rows(text: str, normalise: bool) -> list[list[str]]:
     """The first two columns of every line; a few lines without two sentences are left out, many are an error."""
-    lines = text.rstrip().split("\n")
-    rows = [line.split("\t", 2)[:2] for line in lines]
-    bad = [n for n, row in enumerate(rows) if len(row) < 2 or not all(map(str.strip, row))]
+    plain = unicodedata.normalize("NFC", text.lower().translate(PLAIN)) if normalise else text
+    rows = [line.split("\t", 2)[:2] for line in plain.rstrip().split("\n")]
+    whole = [len(row) == 2 and all(map(str.strip, row)) for row in rows]
+    bad = whole.count(False)
     if bad:
-        quoted = original.split("\n")[bad[0]]
-        first = f"line {bad[0] + 1}: {quoted[:80]!r}"
-        message = f"{len(bad):,} of {len(lines):,} lines lack a sentence, the first is {first}"
-        if len(bad) > MALFORMED * len(lines):
+        first = whole.index(False)
+        quoted = text.split("\n")[first][:80]
+        message = f"{bad:,} of {len(rows):,} lines lack a sentence, the first is line {first + 1}: {quoted!r}"
+        if bad > MALFORMED * len(rows):
             raise ValueError(message)
         warnings.warn(message, stacklevel=3)
-    dropped = set(bad)
-    return [row for n, row in enumerate(rows) if n not in dropped]
+    return list(compress(rows, whole))
+
+
+def _tokenise(rows: list[list[str]], language: str, normalise: bool) -> Iterator[Pair]:
+    """Rows as pairs of tokens."""
+    english = WORDS.findall if normalise else str.split
+    other = ELIDED.findall if normalise and language in ELIDING else english
+    for source, target in rows:
+        yield Pair(tuple(english(source)), tuple(other(target)))
