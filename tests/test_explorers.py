@@ -289,6 +289,41 @@ def test_alignment_keeps_the_word_inside_the_sentence():
     assert (explorer.sentence, explorer.word) == (1, 2)
 
 
+def letters(text: str) -> dict:
+    """An example of a text that has no unknown word: each letter looks at itself."""
+    if "zebra" in text:
+        raise ValueError("zebra is unknown")
+    return {"source": text, "target": text, "weights": torch.eye(len(text))}
+
+
+def test_alignment_of_a_typed_sentence():
+    explorer = Alignment(SENTENCES, translate=letters, word=1)
+    explorer.set_state({"typed": "abc"})  # what the page sends
+    assert (len(explorer.examples), explorer.sentence, explorer.word) == (3, 2, 0)
+    assert explorer.describe() == "“a” looks at “a” (1.00)."
+    assert explorer.typed == "", "the same text can be typed again"
+
+
+@pytest.mark.parametrize("bad", ["a zebra", ""])
+def test_alignment_of_a_typed_sentence_that_is_refused(bad):
+    explorer = Alignment(SENTENCES, translate=letters, word=1)
+    before = repr(explorer)
+    for _ in range(2):
+        explorer.typed = bad
+        assert explorer.describe().endswith("“a zebra”: zebra is unknown" if bad else "(0.25).")
+        assert (len(explorer.examples), explorer.sentence, explorer.word) == (2, 0, 1)
+    explorer.word = 0
+    explorer.word = 1
+    assert repr(explorer) == before, "what was wrong is forgotten"
+
+
+def test_alignment_where_nothing_can_be_typed():
+    explorer = Alignment(SENTENCES)
+    assert explorer.typed is None
+    explorer.typed = "abc"
+    assert len(explorer.examples) == 2
+
+
 @pytest.mark.parametrize(
     ("traits", "message"),
     [

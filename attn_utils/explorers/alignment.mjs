@@ -74,13 +74,13 @@ function sourceWords(source, largest) {
 }
 
 function render({ model, el }) {
-  const examples = model.get("examples");
+  let examples = model.get("examples");
   const lines = element("div", { class: "attn-lines" });
   const place = element("div");
   const summary = element("p", { class: "attn-summary" });
-  const menu = element("select", { change: () => frame.set({ sentence: menu.selectedIndex, word: 0 }) },
-    ...examples.map(({ source, label }, i) => element("option", {},
-      `${i + 1}: ${label || source.join(source.some((token) => !token.trim()) ? "" : " ")}`)));
+  const option = ({ source, label }, i) => element("option", {},
+    `${i + 1}: ${label || source.join(source.some((token) => !token.trim()) ? "" : " ")}`);
+  const menu = element("select", { change: () => frame.set({ sentence: menu.selectedIndex, word: 0 }) }, ...examples.map(option));
   const toggle = element("input", { type: "checkbox", change: () => frame.set({ gold: toggle.checked }) });
 
   let built; // the parts of the sentence that is shown
@@ -111,14 +111,31 @@ function render({ model, el }) {
     source.show(example.weights[word], gold ? links(example.gold, word) : []);
     map.show(word, gold);
     summary.textContent = example.gold ? (gold ? words : "") : "This sentence has no gold alignment.";
-    return describe(example, word, gold);
+    return model.get("problem") || describe(example, word, gold);
   }
+  // Python answers what is typed with one more example, which it then chooses, or with what is wrong.
+  const field = element("input", { type: "text", autocomplete: "off", keydown: (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    model.set("typed", field.value.trim());
+    model.save_changes();
+  } });
+  const canType = model.get("typed") !== null && !globalThis.attnStaticPage;
+  const typing = canType ? [element("label", { class: "attn-menu" }, "Or type one and press Enter", field)] : [];
+  const answers = { "change:problem": () => frame.set({}), "change:examples": () => {
+    examples = model.get("examples");
+    menu.append(...examples.map(option).slice(menu.length));
+    field.value = "";
+  } };
+  for (const [event, answer] of Object.entries(answers)) model.on(event, answer);
   const yes = { true: true, 1: true, false: false, 0: false };
   const frame = explorer({ model, el, draw, panels: [{ root: lines }, { root: place }],
-    controls: [element("label", { class: "attn-menu" }, "Sentence", menu), element("label", { class: "attn-check" }, toggle, "Show the gold alignment")],
-    state: { sentence: wholeBetween(0, examples.length - 1),
+    controls: [element("label", { class: "attn-menu" }, "Sentence", menu), ...typing, element("label", { class: "attn-check" }, toggle, "Show the gold alignment")],
+    state: { sentence: (value) => wholeBetween(0, examples.length - 1)(value),
       word: (value) => wholeBetween(0, examples[model.get("sentence")].target.length - 1)(value), gold: (value) => yes[value] } });
-  return frame.cleanup;
+  return () => {
+    for (const [event, answer] of Object.entries(answers)) model.off(event, answer);
+    frame.cleanup();
+  };
 }
 
 export default { render };

@@ -1,6 +1,6 @@
 """Explorer 7: which source words does a translation model look at when it writes a target word?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import traitlets
@@ -50,6 +50,8 @@ class Alignment(Explorer):
     Args:
         examples: dicts with ``source`` and ``target`` (tokens), ``weights`` (target × source; each row sums to 1, or to
             0) and perhaps ``gold`` (pairs of a source and a target position) and ``label`` (its name in the menu).
+        translate: makes such an example of a text. Then the reader can type one where a kernel runs: what is typed
+            becomes ``typed``, its example is added and shown, or what the function raised is told in ``problem``.
         **traits: starting values of the traits named in ``driven``.
 
     Raises:
@@ -67,12 +69,20 @@ class Alignment(Explorer):
     sentence = traitlets.Int().tag(sync=True)
     word = traitlets.Int().tag(sync=True)
     gold = traitlets.Bool().tag(sync=True)
+    typed = traitlets.Unicode(None, allow_none=True).tag(sync=True)  # None: nothing can be typed
+    problem = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, examples: Sequence[Mapping[str, object]], **traits: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Mapping[str, object]],
+        translate: Callable[[str], Mapping[str, object]] | None = None,
+        **traits: int,
+    ) -> None:
         if not examples:
             raise ValueError("there is nothing to show: the list of examples is empty")
         held = [_example(number, **example) for number, example in enumerate(examples)]
-        super().__init__(examples=held, **traits)
+        self._translate = translate
+        super().__init__(examples=held, typed="" if translate else None, **traits)
 
     @traitlets.validate("sentence", "word")
     def _in_range(self, proposal) -> int:
@@ -84,13 +94,32 @@ class Alignment(Explorer):
     def _keep_word_in_sentence(self, change) -> None:
         self.word = min(self.word, len(self.now["target"]) - 1)
 
+    @traitlets.observe("typed")
+    def _add_typed(self, change) -> None:
+        if self.typed and self._translate:
+            try:
+                new = _example(len(self.examples), **self._translate(self.typed))
+            except Exception as error:  # the reader typed it, so the reader hears of it
+                self.problem = f"“{self.typed}”: {error}"
+            else:
+                self.examples = [*self.examples, new]
+                self.sentence, self.word = len(self.examples) - 1, 0
+            self.typed = ""  # the same text can be typed again
+
+    @traitlets.observe(*driven)
+    def _forget_problem(self, change) -> None:
+        self.problem = ""
+
     @property
     def now(self) -> dict:
         """The example that is shown."""
         return self.examples[min(self.sentence, len(self.examples) - 1)]
 
     def describe(self) -> str:
-        """The three source words that the chosen word looks at most, and its gold ones where they are shown."""
+        """The three source words that the chosen word looks at most, and its gold ones where they are shown.
+
+        Or what is wrong with the text that was typed.
+        """
         row, gold = self.now["weights"][self.word], self.now["gold"]
         tokens = [*self.now["source"], self.now["target"][self.word]]
         *names, word = [f"“{token if token.strip() else '␣'}”" for token in tokens]
@@ -98,7 +127,7 @@ class Alignment(Explorer):
         looks = _listed([f"{names[s]} ({row[s]:.2f})" for s in best if row[s] >= 0.005])
         linked = _listed([names[s] for s, t in gold or () if t == self.word])
         shown = self.gold and gold is not None
-        return f"{word} looks at {looks}." + (f" Gold: {linked}." if shown else "")
+        return self.problem or f"{word} looks at {looks}." + (f" Gold: {linked}." if shown else "")
 
     def draw(self, figure: Figure) -> None:
         """The matrix of weights, the chosen row outlined; a long sentence gets a higher picture."""

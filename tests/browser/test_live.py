@@ -27,6 +27,14 @@ CELLS = [
     "explorer",
     "print('width', round(explorer.width, 4))",
     "explorer.width = 2.0",
+    "from attn_utils.explorers import Alignment\n"
+    "def letters(text):\n"
+    "    if 'z' in text:\n"
+    "        raise ValueError('z is unknown')\n"
+    "    return {'source': text, 'target': text, 'weights': torch.eye(len(text))}\n"
+    "alignment = Alignment([letters('ab')], translate=letters)\n"
+    "alignment",
+    "print('examples', len(alignment.examples))",
 ]
 
 
@@ -127,14 +135,16 @@ class Notebook:
                 continue
         expect(prompt).to_have_text(re.compile(r"^\[\d+\]:$"), timeout=30_000)
 
-    def width(self) -> float:
-        """explorer.width, asked of Python."""
-        self.run(1)
-        output = self.cells.nth(1).locator(".jp-OutputArea-output").last
+    def number(self, cell: int = 1) -> float:
+        """What a cell prints, asked of Python: explorer.width."""
+        self.run(cell)
+        output = self.cells.nth(cell).locator(".jp-OutputArea-output").last
         return float(output.inner_text().split()[1])
 
 
-def test_both_directions_and_the_arrow_keys(browser, lab):
+@pytest.fixture
+def notebook(browser, lab):
+    """The notebook, open in a page of its own that must throw no error."""
     context = browser.new_context(viewport={"width": 1280, "height": 1600})
     page = context.new_page()
     page.set_default_timeout(30_000)
@@ -144,8 +154,13 @@ def test_both_directions_and_the_arrow_keys(browser, lab):
     page.goto(lab)
     page.locator(".jp-CodeCell").nth(len(CELLS) - 1).wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-    notebook = Notebook(page)
+    yield Notebook(page)
+    assert errors == []
+    context.close()
 
+
+def test_both_directions_and_the_arrow_keys(notebook):
+    page = notebook.page
     notebook.run(0)
     explorer = page.locator("section.attn-explorer")
     explorer.wait_for()
@@ -154,7 +169,7 @@ def test_both_directions_and_the_arrow_keys(browser, lab):
     assert explorer.get_by_role("button", name="Copy link").count() == 0, (
         "a notebook has no such address"
     )
-    assert notebook.width() == 0.5
+    assert notebook.number() == 0.5
 
     # The reader drags: Python hears of it.
     box = slider.bounding_box()
@@ -162,7 +177,7 @@ def test_both_directions_and_the_arrow_keys(browser, lab):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    dragged = notebook.width()
+    dragged = notebook.number()
     assert dragged > 1
     assert f"Width {dragged:.3g}" in says.inner_text()
 
@@ -171,7 +186,7 @@ def test_both_directions_and_the_arrow_keys(browser, lab):
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
     assert slider.evaluate("(input) => input === document.activeElement")
-    pressed = notebook.width()
+    pressed = notebook.number()
     assert pressed == pytest.approx(dragged / 10**0.1, rel=0.02)
 
     # Python sets: the figure follows.
@@ -182,10 +197,32 @@ def test_both_directions_and_the_arrow_keys(browser, lab):
     assert curve.get_attribute("d") != before
     assert float(slider.input_value()) == pytest.approx(0.30, abs=0.011)
     assert slider.get_attribute("aria-valuetext") == "2.00"
-    assert notebook.width() == 2.0
+    assert notebook.number() == 2.0
 
     # A choice, both ways.
     explorer.get_by_role("radio", name="boxcar").check()
     assert "Width 2.00" in says.inner_text()
-    assert errors == []
-    context.close()
+
+
+def test_a_sentence_can_be_typed(notebook):
+    notebook.run(0)  # imports torch
+    notebook.run(3)
+    explorer = notebook.page.locator("section#alignment")
+    field, says = explorer.get_by_role("textbox"), explorer.locator("[aria-live]")
+    words = explorer.locator(".attn-words label")
+    for _ in range(2):  # the same mistake is told again
+        field.fill("zoo")
+        field.press("Enter")
+        says.filter(has_text="“zoo”: z is unknown").wait_for()
+        words.nth(1).hover()
+        says.filter(has_text="“b” looks at “b” (1.00).").wait_for()
+        words.nth(0).hover()
+    assert notebook.number(4) == 1
+    field.fill("cde")
+    field.press("Enter")
+    says.filter(has_text="“c” looks at “c” (1.00).").wait_for()
+    assert explorer.get_by_role("combobox").locator("option").all_inner_texts()[1] == "2: c d e"
+    assert field.input_value() == ""
+    assert notebook.number(4) == 2
+    explorer.get_by_role("combobox").select_option(index=0)
+    says.filter(has_text="“a” looks at “a” (1.00).").wait_for()
