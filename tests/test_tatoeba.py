@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import types
 import urllib.request
 import warnings
@@ -457,6 +458,13 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
     (tmp_path / "fra-eng.zip").write_bytes(pack())
     with pytest.raises(ValueError, match="bomb"):
         tatoeba("fra", tmp_path)
+    (tmp_path / "fra-eng.zip").write_bytes(pack("\0" * 30_000_000, kind=zipfile.ZIP_DEFLATED))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="bomb"):
+        tatoeba("fra", tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
 import unicodedata
 import warnings
 import zipfile
@@ -134,7 +133,7 @@ def _unpack(packed: bytes, member: str) -> bytes:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise NotImplementedError("bzip2 and LZMA unpack without a limit")
         data = archive.open(info).read(LARGEST + 1)  # a header may lie about the size
-    except (zipfile.BadZipFile, RuntimeError, zlib.error, struct.error, EOFError) as error:
+    except (zipfile.BadZipFile, RuntimeError, zlib.error, EOFError) as error:
         raise ValueError(f"not a good archive: {error}; it begins {packed[:40]!r}") from error
     if len(data) > LARGEST:
         raise ValueError(f"{member} holds more than {LARGEST:,} bytes; a bomb?")
