@@ -1,5 +1,6 @@
 """Explorers on the Python side: traits, errors, words, still pictures. Runs under Colab's versions too."""
 
+import json
 import struct
 
 import ipywidgets
@@ -11,6 +12,7 @@ import attn_utils.explorers
 from attn_utils import plotting
 from attn_utils.explorers import (
     Alignment,
+    AttentionHeads,
     KernelPooling,
     KernelWidth,
     MaskPainter,
@@ -21,6 +23,7 @@ from attn_utils.explorers import (
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 from attn_utils.plotting import show_alignment
+from attn_utils.transformer import AttentionMaps, Transformer
 
 POOLING = [KernelPooling, KernelWidth, WidthDescent]
 KEY = torch.tensor([0.0, 0.7, 1.1, 2.0, 3.5])
@@ -40,6 +43,18 @@ SENTENCES = [
 ]  # fmt: skip
 
 
+SIZES = {"encoder_self": (3, 3), "decoder_self": (2, 2), "cross": (2, 3)}  # layers 2, heads 4
+MAPS = {
+    kind: torch.randn(2, 4, *size, generator=torch.Generator().manual_seed(0)).softmax(dim=-1)
+    for kind, size in SIZES.items()
+}
+HEADS = [
+    {"source": ["old", "house", "."], "target": ["maison", "<eos>"], "maps": MAPS},
+    {"source": ["no"], "target": ["non"], "label": "short",
+     "maps": dict.fromkeys(SIZES, torch.ones(2, 4, 1, 1))},
+]  # fmt: skip
+
+
 def many_features():
     """Query (draws, 1024) and key (draws, S, 1024)."""
     g = torch.Generator().manual_seed(0)
@@ -51,6 +66,7 @@ EXAMPLES = {cls: lambda cls=cls: cls(KEY, VALUE) for cls in POOLING} | {
     SoftmaxSaturation: lambda: SoftmaxSaturation(*many_features()),
     MaskPainter: lambda: MaskPainter(SCORES, "abcde", real=4),
     Alignment: lambda: Alignment(SENTENCES),
+    AttentionHeads: lambda: AttentionHeads(HEADS),
 }
 
 
@@ -371,6 +387,82 @@ def test_alignment_is_small_in_the_page():
     weights = torch.rand(1, 30, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
     held = Alignment([{"source": "a" * 30, "target": "b", "weights": weights}]).examples
     assert all(len(str(w)) <= 6 for w in held[0]["weights"][0])
+
+
+def test_attention_heads_of_a_transformer():
+    model = Transformer(50, 50, 64, 4, 2, 128).eval()
+    with torch.no_grad():
+        _, maps = model(torch.tensor([[5, 6, 7]]), torch.tensor([3]), torch.tensor([[1, 8]]), True)
+    maps = AttentionMaps(*([w[0] for w in layers] for layers in maps))
+    explorer = AttentionHeads([{**HEADS[0], "maps": maps}], layer=1, head=2, token=1, kind="cross")
+    rows, columns, every = explorer.shown()
+    assert (rows, columns) == (["maison", "<eos>"], ["old", "house", "."])
+    torch.testing.assert_close(every[1, 2].float(), maps.cross[1][2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(every[1, 4].float(), maps.cross[1].mean(dim=0), atol=1e-4, rtol=0)
+    most, s = maps.cross[1][2, 1].max(dim=0)
+    words = f"head 3: to say “<eos>” it looks at “{columns[s]}” ({most:.2f})."
+    assert explorer.describe() == f"Cross-attention, layer 2, {words}"
+    explorer.kind, explorer.head, explorer.token = "decoder_self", 4, 0
+    words = "mean over heads: to say “maison” it looks at “<bos>” (1.00)."
+    assert explorer.describe() == f"Decoder self-attention, layer 2, {words}"
+    assert explorer.shown()[1] == ["<bos>", "maison"]
+    explorer.kind = "encoder_self"
+    assert "mean over heads: “old” looks at “" in explorer.describe()
+
+
+def test_attention_heads_keep_the_token_inside_the_sentence():
+    explorer = AttentionHeads(HEADS, token=2)
+    explorer.kind = "cross"
+    assert explorer.token == 1
+    explorer.sentence = 1
+    assert explorer.token == 0
+    explorer.set_state({"sentence": 0, "kind": "encoder_self", "token": 2})  # what the page sends
+    assert (explorer.sentence, explorer.kind, explorer.token) == (0, "encoder_self", 2)
+    assert [example["label"] for example in explorer.examples] == ["old house .", "short"]
+
+
+@pytest.mark.parametrize(
+    ("traits", "message"),
+    [
+        ({"sentence": 2}, "sentence must lie between 0 and 1, got 2"),
+        ({"layer": 2}, "layer must lie between 0 and 1, got 2"),
+        ({"head": 5}, "head must lie between 0 and 4, got 5"),
+        ({"head": -1}, "head must lie between 0 and 4, got -1"),
+        ({"kind": "cross", "token": 2}, "token must lie between 0 and 1, got 2"),
+        ({"kind": "self"}, "kind"),
+    ],
+)
+def test_attention_heads_refuse_a_state(traits, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        AttentionHeads(HEADS, **traits)
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ({"cross": MAPS["cross"].mT}, r"cross of example 1 .* 2, 3\), got \(2, 4, 3, 2\)"),
+        ({"cross": MAPS["cross"][:, None]}, r"got \(2, 1, 4, 2, 3\)"),
+        ({"cross": MAPS["cross"][:1]}, r"same \(layers, heads\), got \[\(1, 4\), \(2, 4\)\]"),
+        ({"decoder_self": MAPS["decoder_self"][:, :3]}, r"got \[\(2, 3\), \(2, 4\)\]"),
+        ({"cross": 2 * MAPS["cross"]}, "rows of cross of example 1 must sum to 1"),
+        ({"cross": MAPS["cross"] * torch.nan}, "cross of example 1 holds NaN"),
+    ],
+)
+def test_attention_heads_refuse_an_example(maps, message):
+    with pytest.raises(ValueError, match=message):
+        AttentionHeads([HEADS[0], {**HEADS[0], "maps": {**MAPS, **maps}}])
+
+
+def test_attention_heads_refuse_nothing():
+    with pytest.raises(ValueError, match="got \\[\\]"):
+        AttentionHeads([])
+
+
+def test_attention_heads_are_small_in_the_page():
+    maps = dict.fromkeys(SIZES, torch.randn(2, 4, 12, 12).softmax(dim=-1))
+    example = {"source": ["word"] * 12, "target": ["mot"] * 12, "maps": maps}
+    explorer = AttentionHeads([example] * 4)
+    assert len(json.dumps(explorer.examples)) < 150_000
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,6 +1,7 @@
 """Interactive figures of the book: each answers on the static page, in Jupyter, in VS Code and in Colab."""
 
 from attn_utils.explorers.alignment import Alignment
+from attn_utils.explorers.attention_heads import AttentionHeads
 from attn_utils.explorers.kernel_pooling import KernelPooling
 from attn_utils.explorers.kernel_width import KernelWidth
 from attn_utils.explorers.mask_painter import MaskPainter
@@ -9,5 +10,6 @@ from attn_utils.explorers.softmax_saturation import SoftmaxSaturation
 from attn_utils.explorers.width_descent import WidthDescent
 
 __all__ = [
-    "Alignment", "KernelPooling", "KernelWidth", "MaskPainter", "QueryAndKeys", "SoftmaxSaturation", "WidthDescent",
+    "Alignment", "AttentionHeads", "KernelPooling", "KernelWidth", "MaskPainter", "QueryAndKeys", "SoftmaxSaturation",
+    "WidthDescent",
 ]  # fmt: skip

@@ -162,14 +162,16 @@ export function panel({ x: xDomain, y: yDomain, xLabel, yLabel, label, width = 4
   return axesPanel;
 }
 
-/** Paint a matrix (list of rows, the first on top) on a canvas, one pixel a cell. Returns its largest value. */
-export function paintHeatmap(canvas, rows) {
+/**
+ * Paint a matrix (list of rows, the first on top) on a canvas, one pixel a cell. The brightest colour is its largest value, or
+ * `largest` where that is more (one scale for several matrices). Returns what the brightest colour means.
+ */
+export function paintHeatmap(canvas, rows, largest = 0) {
   const [height, width] = [rows.length, rows[0].length];
   if (canvas.width !== width) canvas.width = width;
   if (canvas.height !== height) canvas.height = height;
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  let largest = 0;
   for (const row of rows) for (const value of row) if (value > largest) largest = value;
   const pixels = new Uint32Array(image.data.buffer);
   rows.forEach((row, r) => row.forEach((value, c) => {

@@ -10,6 +10,7 @@ import torch
 
 from attn_utils.explorers import (
     Alignment,
+    AttentionHeads,
     KernelPooling,
     KernelWidth,
     MaskPainter,
@@ -331,6 +332,42 @@ def test_alignment_with_equal_and_without_weights(javascript):
 
 
 # ---- What all explorers share -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 5), (3, 7), (12, 4)])
+def test_measures_of_a_head(javascript, rows, columns):
+    scores = 4 * torch.randn(3, rows, columns, generator=torch.Generator().manual_seed(rows))
+    maps = scores.double().softmax(dim=-1)
+    maps[0, 0] = torch.eye(columns)[0]  # weights of 0
+    every = javascript(AttentionHeads, "m.withMean(a[0])", maps)
+    close(every, torch.cat([maps, maps.mean(dim=0, keepdim=True)]))
+    ahead = torch.arange(columns) - torch.arange(rows)[:, None]
+    for weights in maps:
+        got = javascript(AttentionHeads, "m.measures(a[0])", weights)
+        entropy = torch.special.entr(weights).sum(dim=1)
+        close(got["tokens"], entropy.exp().mean())
+        close(got["away"], (weights * ahead.abs()).sum(dim=1).mean())
+        for name, where in {"back": ahead < 0, "here": ahead == 0, "ahead": ahead > 0}.items():
+            close(got[name], (weights * where).sum(dim=1).mean())
+
+
+def test_attention_heads_in_words(javascript):
+    g = torch.Generator().manual_seed(0)
+    sizes = {"encoder_self": (3, 3), "decoder_self": (2, 2), "cross": (2, 3)}
+    maps = {kind: torch.randn(2, 3, *size, generator=g).softmax(-1) for kind, size in sizes.items()}
+    explorer = AttentionHeads([{"source": list("abc"), "target": list("de"), "maps": maps}])
+    for explorer.kind, (rows, _) in sizes.items():
+        places = itertools.product(range(2), range(4), range(rows))
+        for explorer.layer, explorer.head, explorer.token in places:
+            state = {name: getattr(explorer, name) for name in explorer.driven}
+            said = javascript(AttentionHeads, "m.describe(...a)", explorer.examples[0], state)
+            assert said == explorer.describe()
+    weights = [[1, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]]
+    said = javascript(AttentionHeads, "m.summary(a[0], 'decoder_self')", weights)
+    assert said == (
+        "On average a query spreads over 1.7 tokens (exp of the entropy) and looks 0.3 tokens away: "
+        "0.33 of its weight back, 0.67 on the token just read, 0.00 ahead."
+    )
 
 
 def test_linear_map_and_its_inverse(javascript):

@@ -18,7 +18,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 
 import attn_utils.explorers
-from attn_utils.explorers import Alignment
+from attn_utils.explorers import Alignment, AttentionHeads
 
 from .harness import SITE, drive, serve
 
@@ -49,6 +49,16 @@ CASES = [
         ignored="sentence=first&word=NaN&gold=perhaps&examples=1",
         clamped="sentence=4&word=-5",
         clamped_says="“notre” looks at “",
+    ),
+    Case(
+        page="",
+        slug="attention-heads",
+        figures=0,
+        link="sentence=1&kind=cross&layer=1&head=2&token=3",
+        says="Cross-attention, layer 2, head 3: to say “책을” it looks at “",
+        ignored="sentence=first&kind=all&layer=NaN&head=mean&token=&examples=1",
+        clamped="layer=9&head=99&token=-4",
+        clamped_says="Encoder self-attention, layer 2, mean over heads: “the” looks at “",
     ),
     Case(
         page="chapters/01-kernel-pooling",
@@ -143,10 +153,32 @@ def alignments() -> Alignment:
         example = {"source": source, "target": target, "weights": scores.softmax(dim=1)}
         examples.append({**example, "gold": gold})
     examples[1]["weights"][0] = 0
-    return Alignment(examples)
+    return Alignment(examples, translate=dict)
 
 
-MADE = {"alignment": alignments}
+def heads() -> AttentionHeads:
+    """Two short sentences, one Korean, and one of 30 words; the first head of layer 2 looks one token back."""
+    texts = [
+        ("the black cat reads .", "le chat noir lit . <eos>"),
+        ("the cat reads an old book", "작은 고양이가 오래된 책을 읽는다 <eos>"),
+        (" ".join(f"word{i}" for i in range(30)), " ".join(f"mot{i}" for i in range(26))),
+    ]
+    examples, g = [], torch.Generator().manual_seed(0)
+    for source, target in ((s.split(), t.split()) for s, t in texts):
+        L, S = len(target), len(source)
+        scores = {
+            "encoder_self": 3 * torch.randn(2, 3, S, S, generator=g),
+            "decoder_self": 3 * torch.randn(2, 3, L, L, generator=g),
+            "cross": 3 * torch.randn(2, 3, L, S, generator=g) + 6 * torch.eye(L, S),
+        }
+        scores["encoder_self"][1, 0] += 9 * torch.ones(S - 1).diag(-1)
+        scores["decoder_self"].masked_fill_(torch.ones(L, L).triu(1).bool(), -torch.inf)
+        maps = {kind: x.softmax(dim=-1) for kind, x in scores.items()}
+        examples.append({"source": source, "target": target, "maps": maps})
+    return AttentionHeads(examples)
+
+
+MADE = {"alignment": alignments, "attention-heads": heads}
 
 
 @pytest.fixture(scope="module")
@@ -716,6 +748,10 @@ def test_gold_links_are_shown_where_there_are_some(alignment):
     assert box.is_checked(), "what the reader wished is not forgotten"
 
 
+def test_nothing_can_be_typed_without_a_kernel(alignment):
+    assert alignment().root.get_by_role("textbox").count() == 0
+
+
 def test_spaces_can_be_seen(alignment):
     shown = alignment("sentence=3")
     words = shown.root.locator(".attn-keys li").all_inner_texts()
@@ -737,6 +773,82 @@ def test_long_sentences_fit(alignment, sentence, phone):
         "(all) => all.map((t) => parseFloat(getComputedStyle(t).fontSize) * t.ownerSVGElement.getScreenCTM().a)"
     )
     assert min(sizes) >= 8
+
+
+# ---- The heads ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown_heads(show):
+    """The explorer of heads with the examples above at a state, on a desk or a phone."""
+    case = dataclasses.replace(CASE["attention-heads"], page="")
+    return lambda state=None, **options: show(case, state, **options)
+
+
+@pytest.mark.parametrize("phone", [True, False], ids=["phone", "desk"])
+def test_a_click_isolates_a_head(shown_heads, phone):
+    shown = shown_heads("layer=1&head=3", phone=phone)
+    before = shown.look()
+    head = shown.root.locator(".attn-heads label").nth(4)
+    (head.tap if phone else head.click)()
+    now = shown.changed(before)
+    assert "layer 2, head 1: “the”" in now[1]
+    assert shown.root.get_by_role("radio", name="layer 2, head 1").is_checked()
+    weights = torch.tensor(heads().examples[0]["encoder_self"]["weights"][1][0])
+    tokens = torch.special.entr(weights).sum(dim=1).exp().mean()
+    words = shown.root.locator(".attn-summary").inner_text()
+    assert f"a query spreads over {tokens:.1f} tokens" in words
+    assert head.inner_text() == f"{tokens:.1f}"
+    shown.page.keyboard.press("ArrowRight")
+    assert "layer 2, head 2" in shown.sentence()
+    assert shown.root.locator(".attn-heads :checked").evaluate("(e) => e.matches(':focus')")
+
+
+@pytest.mark.parametrize("picture", [0, 1], ids=["arcs", "heatmap"])
+@pytest.mark.parametrize("phone", [True, False], ids=["phone", "desk"])
+def test_a_row_under_a_mouse_or_a_finger_is_chosen(shown_heads, picture, phone):
+    shown = shown_heads("kind=cross&layer=1", phone=phone)
+    svg = shown.root.locator("svg").nth(picture)
+    svg.evaluate("(svg) => svg.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    slider, label = shown.sliders.first, svg.locator("text", has_text="lit").first
+    box, frame = label.bounding_box(), svg.bounding_box()
+    at = frame["x"] + frame["width"] / 2, box["y"] + box["height"] / 2
+    (shown.page.touchscreen.tap if phone else shown.page.mouse.move)(*at)
+    assert slider.input_value() == "3"
+    assert slider.get_attribute("aria-valuetext") == "lit"
+    assert "to say “lit” it looks at" in shown.sentence()
+    assert svg.locator("text.attn-chosen").all_text_contents() == ["lit"] * (not picture)
+
+
+def test_arcs_are_the_weights(shown_heads):
+    shown = shown_heads("kind=decoder_self&layer=1&head=2&token=4")
+    row = heads().examples[0]["decoder_self"]["weights"][1][2][4]
+    wanted = [f"{w:.2f}" for w in row if w >= 0.005]
+    arcs = shown.root.locator("g.attn-chosen path").all()
+    assert [arc.get_attribute("stroke-opacity") for arc in arcs] == wanted
+    assert set(wanted) <= set(shown.root.locator(".attn-arcs svg text").all_text_contents())
+
+
+def test_another_kind_or_sentence_keeps_the_head(shown_heads):
+    shown = shown_heads("kind=encoder_self&layer=1&head=1&token=4")
+    shown.root.get_by_role("radio", name="cross").check()
+    assert "Cross-attention, layer 2, head 2: to say “.” it" in shown.sentence()
+    shown.root.get_by_role("combobox").select_option(index=1)
+    assert "Cross-attention, layer 2, head 2: to say “작은” it" in shown.sentence()
+    shown.sliders.first.press("End")
+    assert "to say “<eos>” it" in shown.sentence()
+
+
+@pytest.mark.parametrize("kind", ["encoder_self", "decoder_self", "cross"])
+@pytest.mark.parametrize("phone", [True, False], ids=["phone", "desk"])
+def test_long_sentences_of_heads_fit(shown_heads, kind, phone):
+    shown = shown_heads(f"sentence=2&kind={kind}&token=20", phone=phone)
+    box = shown.root.bounding_box()
+    for part in shown.root.locator("svg, canvas, select, label, svg text:not(:empty)").all():
+        inside = part.bounding_box()
+        assert box["x"] <= inside["x"]
+        assert inside["x"] + inside["width"] <= box["x"] + box["width"]
+    assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 # ---- For everybody ------------------------------------------------------------------------------
