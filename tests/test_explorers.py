@@ -419,6 +419,8 @@ def test_attention_heads_keep_the_token_inside_the_sentence():
     explorer.set_state({"sentence": 0, "kind": "encoder_self", "token": 2})  # what the page sends
     assert (explorer.sentence, explorer.kind, explorer.token) == (0, "encoder_self", 2)
     assert [example["label"] for example in explorer.examples] == ["old house .", "short"]
+    explorer = AttentionHeads([{**HEADS[1], "source": " "}])
+    assert explorer.describe().endswith("“␣” looks at “␣” (1.00)."), "spaces can be seen"
 
 
 @pytest.mark.parametrize(
@@ -460,7 +462,7 @@ def test_attention_heads_refuse_nothing():
 
 def test_attention_heads_are_small_in_the_page():
     maps = dict.fromkeys(SIZES, torch.randn(2, 4, 12, 12).softmax(dim=-1))
-    example = {"source": ["word"] * 12, "target": ["mot"] * 12, "maps": maps}
+    example = {"source": ["word"] * 12, "target": ["word"] * 12, "maps": maps}
     explorer = AttentionHeads([example] * 4)
     assert len(json.dumps(explorer.examples)) < 150_000
 

@@ -32,9 +32,9 @@ export function describe(example, { kind, layer, head, token }) {
   const { rows, columns, weights } = example[kind];
   const row = withMean(weights[layer])[head][token];
   const s = row.indexOf(Math.max(...row));
-  const who = kind === "encoder_self" ? `“${shown(rows[token])}”` : `to say “${shown(rows[token])}” it`;
+  const who = kind === "encoder_self" ? `“${rows[token]}”` : `to say “${rows[token]}” it`;
   const where = `${KINDS[kind]}-attention, ${layerAndHead(layer, head, weights[layer].length)}`;
-  return `${where[0].toUpperCase()}${where.slice(1)}: ${who} looks at “${shown(columns[s])}” (${row[s].toFixed(2)}).`;
+  return `${where[0].toUpperCase()}${where.slice(1)}: ${who} looks at “${columns[s]}” (${row[s].toFixed(2)}).`;
 }
 
 /** What one map does on the whole, in words. */
@@ -171,7 +171,7 @@ function render({ model, el }) {
     token.show(at);
     return describe(examples[sentence], { ...state, token: at });
   }
-  const token = slider({ label: "Token (query)", min: 0, max: 1, step: 1, toText: (at) => shown(built.rows[at]), onInput: choose });
+  const token = slider({ label: "Token (query)", min: 0, max: 1, step: 1, toText: (at) => built.rows[at], onInput: choose });
   const frame = explorer({ model, el, draw, panels: [{ root: element("div", { class: "attn-lines" }, grid.root, words) }, { root: left }, { root: right }],
     controls: [element("label", { class: "attn-menu" }, "Sentence", menu), kinds, token],
     state: { sentence: wholeBetween(0, examples.length - 1), kind: oneOf(Object.keys(KINDS)), layer: wholeBetween(0, layers - 1),

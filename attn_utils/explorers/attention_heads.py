@@ -13,6 +13,7 @@ KINDS = ("encoder_self", "decoder_self", "cross")
 
 def _example(number: int, source: list, target: list, maps: object, label: str = "") -> dict:
     """One example as the trait holds it, or a ValueError that says what does not fit."""
+    source, target = ([t if t.strip() else "␣" for t in side] for side in (source, target))
     held, maps = {"label": label or " ".join(source)}, getattr(maps, "_asdict", lambda: maps)()
     sides = (source, source), (target, ["<bos>", *target[:-1]]), (target, source)
     for kind, (rows, columns) in zip(KINDS, sides, strict=True):
@@ -21,7 +22,7 @@ def _example(number: int, source: list, target: list, maps: object, label: str =
         if weights.min() < 0 or (weights.sum(dim=-1) - 1).abs().max() > 1e-3:
             raise ValueError(f"rows of {name} must sum to 1, got {weights.sum(dim=-1).tolist()}")
         short = weights.round(decimals=4).tolist()  # four decimals keep the page light
-        held[kind] = {"rows": list(rows), "columns": list(columns), "weights": short}
+        held[kind] = {"rows": rows, "columns": columns, "weights": short}
     return held
 
 

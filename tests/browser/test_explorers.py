@@ -161,7 +161,7 @@ def heads() -> AttentionHeads:
     texts = [
         ("the black cat reads .", "le chat noir lit . <eos>"),
         ("the cat reads an old book", "작은 고양이가 오래된 책을 읽는다 <eos>"),
-        (" ".join(f"word{i}" for i in range(30)), " ".join(f"mot{i}" for i in range(26))),
+        (" ".join(f"word{i}" for i in range(30)), " ".join(f"said{i}" for i in range(26))),
     ]
     examples, g = [], torch.Generator().manual_seed(0)
     for source, target in ((s.split(), t.split()) for s, t in texts):
