@@ -52,25 +52,33 @@ class PositionalEncoding(nn.Module):
         learned_max_len: learn a vector for each of so many positions; None takes the sinusoids, which have no limit.
 
     Source:
-        Vaswani et al. (2017), sections 3.5 and 5.4; learned positions: Gehring et al. (2017), section 3.1.
+        Vaswani et al. (2017), sections 3.5 and 5.4; learned positions: Gehring et al. (2017), sections 3.1 and
+        3.5 (they start small, with standard deviation 0.1).
     """
 
     def __init__(
         self, embed_dim: int, dropout: float = 0.0, learned_max_len: int | None = None
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.learned = None if learned_max_len is None else nn.Embedding(learned_max_len, embed_dim)
+        self.embed_dim, self.dropout = embed_dim, nn.Dropout(dropout)
+        self.learned = None
+        if learned_max_len is not None:
+            self.learned = nn.Embedding(learned_max_len, embed_dim)
+            nn.init.normal_(self.learned.weight, std=0.1)
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Tokens x (..., L, E) at the positions start, …, start + L − 1, with their encodings added.
 
         Raises:
-            ValueError: a position beyond those that were learned.
+            ValueError: x has other features, start is negative, or a position lies beyond those that were learned.
         """
         length = x.shape[-2]
+        if x.shape[-1] != self.embed_dim:
+            raise ValueError(f"the encoding has {self.embed_dim} features, got {tuple(x.shape)}")
+        if start < 0:
+            raise ValueError(f"start must be 0 or more, got {start}")
         if self.learned is None:
-            encoding = sinusoidal_encoding(length, x.shape[-1], start).to(x)
+            encoding = sinusoidal_encoding(length, self.embed_dim, start).to(x)
         elif start + length <= self.learned.num_embeddings:
             encoding = self.learned.weight[start : start + length]
         else:
