@@ -1,6 +1,8 @@
 """Explorers on the Python side: traits, errors, words, still pictures. Runs under Colab's versions too."""
 
+import itertools
 import json
+import math
 import struct
 
 import ipywidgets
@@ -16,6 +18,7 @@ from attn_utils.explorers import (
     KernelPooling,
     KernelWidth,
     MaskPainter,
+    Positions,
     QueryAndKeys,
     SoftmaxSaturation,
     WidthDescent,
@@ -23,6 +26,7 @@ from attn_utils.explorers import (
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 from attn_utils.plotting import show_alignment
+from attn_utils.positional import sinusoidal_encoding
 from attn_utils.transformer import AttentionMaps, Transformer
 
 POOLING = [KernelPooling, KernelWidth, WidthDescent]
@@ -65,6 +69,7 @@ EXAMPLES = {cls: lambda cls=cls: cls(KEY, VALUE) for cls in POOLING} | {
     QueryAndKeys: lambda: QueryAndKeys(QUERY, KEYS, VALUES),
     SoftmaxSaturation: lambda: SoftmaxSaturation(*many_features()),
     MaskPainter: lambda: MaskPainter(SCORES, "abcde", real=4),
+    Positions: lambda: Positions("abcde", SCORES),
     Alignment: lambda: Alignment(SENTENCES),
     AttentionHeads: lambda: AttentionHeads(HEADS),
 }
@@ -282,6 +287,57 @@ def test_mask_painter_refuses_scores(scores):
         MaskPainter(scores, "abcde")
     with pytest.raises(ValueError, match="2 to 8 words, got 1"):
         MaskPainter(scores, "a")
+
+
+@pytest.mark.parametrize("embed_dim", [8, 32, 128])
+@pytest.mark.parametrize("distance", [0, 1, 50])
+def test_positions_know_their_distance(embed_dim, distance):
+    explorer = Positions("abcde", SCORES, embed_dim=embed_dim, distance=distance)
+    dots = [
+        sum(
+            math.sin(w * p) * math.sin(w * q) + math.cos(w * p) * math.cos(w * q)
+            for w in (10_000 ** (-2 * i / embed_dim) for i in range(embed_dim // 2))
+        )
+        for p, q in ((0, distance), (49, 49 + distance))
+    ]
+    assert explorer.dots()[distance].item() == pytest.approx(dots[0], abs=1e-5)
+    assert dots[1] == pytest.approx(dots[0])
+    said = explorer.describe()
+    explorer.position = 0
+    assert explorer.describe() == said.replace("10 and", "0 and").replace(
+        f"and {10 + distance}:", f"and {distance}:"
+    )
+
+
+@pytest.mark.parametrize("order", [1, 77, 119])
+@pytest.mark.parametrize("word", [0, 4])
+def test_positions_shuffled(order, word):
+    explorer = Positions("abcde", SCORES, view="shuffle", order=order, word=word)
+    places = list(itertools.permutations(range(5)))[order]
+    x = SCORES.double().round(decimals=3)
+    first, now = explorer.outputs(encoded=False)
+    torch.testing.assert_close(first, now)
+    rows = x[list(places)] + sinusoidal_encoding(5, 5)
+    wanted = (rows @ rows.T / 5**0.5).softmax(dim=1) @ rows
+    torch.testing.assert_close(explorer.outputs(encoded=True)[1], wanted[places.index(word)])
+    assert "moved by 0.00 without" in explorer.describe()
+
+
+@pytest.mark.parametrize(
+    ("traits", "said"),
+    [({"position": 50}, "50"), ({"distance": -1}, "-1"), ({"order": 120}, "120"),
+     ({"word": 5}, "5"), ({"embed_dim": 7}, "7"), ({"view": "both"}, "both")],
+)  # fmt: skip
+def test_positions_refuses_a_state(traits, said):
+    with pytest.raises(traitlets.TraitError, match=said):
+        Positions("abcde", SCORES, **traits)
+
+
+def test_positions_refuses_data():
+    with pytest.raises(ValueError, match=r"features must have shape \(5, E\), got \(4, 5\)"):
+        Positions("abcde", SCORES[:4])
+    with pytest.raises(traitlets.TraitError, match="words"):
+        Positions("abcd", SCORES)
 
 
 def test_alignment_in_words():

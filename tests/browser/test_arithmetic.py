@@ -14,12 +14,14 @@ from attn_utils.explorers import (
     KernelPooling,
     KernelWidth,
     MaskPainter,
+    Positions,
     QueryAndKeys,
     SoftmaxSaturation,
     WidthDescent,
 )
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
+from attn_utils.positional import sinusoidal_encoding
 
 WIDTHS = [1e-6, 0.01, 0.3, 1.0, 2.5, 100.0]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -328,6 +330,42 @@ def test_alignment_with_equal_and_without_weights(javascript):
     for explorer.word in range(3):
         state = (explorer.examples[0], explorer.word, True)
         said = javascript(Alignment, "m.describe(...a)", *state)
+        assert said == explorer.describe()
+
+
+# ---- Positions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("embed_dim", [1, 2, 7, 32, 128])
+def test_encoding(javascript, embed_dim):
+    got = javascript(Positions, "a[0].map((p) => m.encoding(p, a[1]))", [*range(100)], embed_dim)
+    close(got, sinusoidal_encoding(100, embed_dim))
+    if embed_dim % 2 == 0:
+        expression = "a[0].map((d) => m.dotAt(d, a[1]))"
+        pe = sinusoidal_encoding(51, embed_dim).double()
+        close(javascript(Positions, expression, [*range(51)], embed_dim), pe @ pe[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_permutations(javascript, count):
+    expression = "Array.from({ length: m.factorial(a[0]) }, (_, i) => m.permutation(i, a[0]))"
+    expected = [list(order) for order in itertools.permutations(range(count))]
+    assert javascript(Positions, expression, count) == expected
+
+
+def test_shuffled_outputs_and_words(javascript):
+    features = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    explorer = Positions("abcde", features)
+    held = explorer.double("features")
+    states = itertools.product(["distance", "shuffle"], [0, 7, 119], [0, 3], [8, 128])
+    for explorer.view, explorer.order, explorer.word, explorer.embed_dim in states:
+        explorer.distance = explorer.order % 51
+        for encoded in (False, True):
+            arguments = held, explorer.order, explorer.word, encoded
+            got = javascript(Positions, "m.outputOf(...a)", *arguments)
+            close(got, explorer.outputs(encoded)[1])
+        state = {name: getattr(explorer, name) for name in explorer.driven}
+        said = javascript(Positions, "m.describe(...a)", list("abcde"), held, state)
         assert said == explorer.describe()
 
 

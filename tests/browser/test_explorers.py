@@ -91,6 +91,16 @@ CASES = [
         clamped_says="7 of 49 pairs are open",
     ),
     Case(
+        page="chapters/08-self-attention-and-position",
+        slug="positions",
+        figures=1,
+        link="view=shuffle&order=119&word=2",
+        says="has moved by 0.00 without encodings",
+        ignored="view=both&position=far&embed_dim=7&order=&word=NaN&words=1",
+        clamped="position=1e9&distance=1e9",
+        clamped_says="Positions 49 and 99: the dot product",
+    ),
+    Case(
         page="chapters/03-queries-keys-values",
         slug="query-and-keys",
         figures=1,
