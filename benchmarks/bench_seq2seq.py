@@ -111,6 +111,19 @@ def ours_greedy(model, batch):
     return sum(min(len(ids) + 1, STEPS) for ids in said.ids) / seconds
 
 
+def corpus(archive):
+    """512 short pairs and their vocabularies."""
+    if archive:
+        pairs = tatoeba("fra", url=archive)[:512]
+        pairs = [
+            p._replace(source=p.source[: STEPS - 1], target=p.target[: STEPS - 1]) for p in pairs
+        ]
+    else:
+        pairs = grammar_corpus(2000, "fr", 3, STEPS - 2, seed=0)
+        pairs = [p for p in pairs if len(p.target) < STEPS][:512]
+    return pairs, Vocab([p.source for p in pairs], 2), Vocab([p.target for p in pairs], 2)
+
+
 def padded(pairs, src_vocab, tgt_vocab):
     """All pairs as one batch, padded to STEPS."""
     (batch,) = batches(pairs, src_vocab, tgt_vocab, len(pairs), shuffle=False)
@@ -129,15 +142,7 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    if options.archive:
-        pairs = tatoeba("fra", url=options.archive)[:512]
-        pairs = [
-            p._replace(source=p.source[: STEPS - 1], target=p.target[: STEPS - 1]) for p in pairs
-        ]
-    else:
-        pairs = grammar_corpus(2000, "fr", 3, STEPS - 2, seed=0)
-        pairs = [p for p in pairs if len(p.target) < STEPS][:512]
-    src_vocab, tgt_vocab = Vocab([p.source for p in pairs], 2), Vocab([p.target for p in pairs], 2)
+    pairs, src_vocab, tgt_vocab = corpus(options.archive)
     sizes = len(src_vocab), len(tgt_vocab)
     data = padded(pairs, src_vocab, tgt_vocab)
     loader = batches(pairs, src_vocab, tgt_vocab, BATCH)

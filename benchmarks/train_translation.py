@@ -158,7 +158,8 @@ def main():
         "machine": f"{platform.machine()} CPU, {options.threads} thread(s)",
         "software": f"Python {platform.python_version()}, torch {torch.__version__}",
     }  # fmt: skip
-    arguments = ["fra-eng.zip" if a == options.archive else a for a in sys.argv[1:]]
+    paths = [options.archive, str(options.out)]
+    arguments = [Path(a).name if a in paths else a for a in sys.argv[1:]]
     about["command"] = " ".join(["python benchmarks/train_translation.py", *arguments])
     for seed in options.seeds:
         for name in options.models:

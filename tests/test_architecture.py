@@ -17,7 +17,7 @@ from support import ROOT
 
 PACKAGE = ROOT / "attn_utils"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MAX_LINES = 2_000  # code lines without the explorers; docstrings, comments and blanks aside
+MAX_LINES = 2_600  # of code in all, without docstrings, comments, blanks. Lower it: the aim is 1,700
 MAX_FUNCTION_LINES = 50  # a ceiling, not an aim: aim at 25
 
 # Which modules of the package a module may import. The models stand on each other's shoulders.
@@ -120,7 +120,7 @@ def code_lines(path, first: int = 1, last: int | None = None) -> int:
 
 
 def test_small():
-    sizes = {dotted(path): code_lines(path) for path in MODULES if layer(path) != "explorers"}
+    sizes = {dotted(path): code_lines(path) for path in MODULES}
     assert sum(sizes.values()) < MAX_LINES, sizes
 
 

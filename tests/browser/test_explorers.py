@@ -51,14 +51,14 @@ CASES = [
         clamped_says="“notre” looks at “",
     ),
     Case(
-        page="",
+        page="chapters/10-transformer",
         slug="attention-heads",
         figures=0,
         link="sentence=1&kind=cross&layer=1&head=2&token=3",
-        says="Cross-attention, layer 2, head 3: to say “책을” it looks at “",
+        says="Cross-attention, layer 2, head 3: to say “petits” it looks at “",
         ignored="sentence=first&kind=all&layer=NaN&head=mean&token=&examples=1",
         clamped="layer=9&head=99&token=-4",
-        clamped_says="Encoder self-attention, layer 2, mean over heads: “the” looks at “",
+        clamped_says="Cross-attention, layer 2, mean over heads: to say “un” it looks at “",
     ),
     Case(
         page="chapters/01-kernel-pooling",
