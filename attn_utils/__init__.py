@@ -8,7 +8,9 @@ A mask is boolean, and True means "may attend".
 - ``masking``: padding and causal masks, the masked softmax
 - ``scoring``: how well a key answers a query: six score functions
 - ``attention``: attention with any score, fused scaled dot-product attention, several heads
+- ``positional``: sinusoidal and learned encodings of positions
 - ``seq2seq``: recurrent encoder and decoders: without attention, after Bahdanau, after Luong
+- ``transformer``: layers of the encoder and the decoder, the Transformer, its cache
 - ``data``: vocabulary and batches; dates, a synchronous grammar, Tatoeba
 - ``training``: one training loop
 - ``decoding``: greedy and beam search, BLEU, alignment error rate
