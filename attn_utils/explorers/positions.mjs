@@ -1,7 +1,7 @@
 // Explorer 8: the dot product of two encodings knows their distance only; shuffled words, with and without them.
 
 const FARTHEST = 50; // the first position lies below it, the second at most so far ahead
-const DIMS = [8, 32, 128];
+const DIMS = [8, 16, 24, 32, 48, 64, 96, 128];
 
 /** Speed of each hand: the angle it turns at one step. */
 export const speeds = (embedDim) => Array.from({ length: Math.ceil(embedDim / 2) }, (_, i) => 10000 ** ((-2 * i) / embedDim));
@@ -125,13 +125,16 @@ function render({ model, el }) {
 
   function draw(state) {
     const shuffle = state.view === "shuffle";
-    for (const part of [left, curve, position, distance, dims]) part.root.style.display = shuffle ? "none" : "";
-    for (const part of [{ root: sentence }, without, withThem, order, word]) part.root.style.display = shuffle ? "" : "none";
+    if (stage.dataset.view !== state.view) {
+      stage.dataset.view = state.view;
+      stage.replaceChildren(...(shuffle ? [sentence, without.root, withThem.root] : [left, curve.root]));
+      knobs.replaceChildren(...(shuffle ? [order, word] : [position, distance, dims]).map((input) => input.root));
+    }
     (shuffle ? drawShuffle : drawDistance)(state);
     view.show(state.view);
     position.show(state.position);
     distance.show(state.distance);
-    dims.show(String(state.embed_dim));
+    dims.show(DIMS.indexOf(state.embed_dim));
     order.show(state.order);
     word.show(state.word);
     return describe(words, features, state);
@@ -140,11 +143,13 @@ function render({ model, el }) {
   const view = choice({ label: "Look at", options: { distance: "two positions", shuffle: "shuffled words" }, onInput: (v) => frame.set({ view: v }) });
   const position = slider({ ...whole, label: "Position p (both move)", max: FARTHEST - 1, onInput: (p) => frame.set({ position: p }) });
   const distance = slider({ ...whole, label: "Distance p′ − p", max: FARTHEST, onInput: (d) => frame.set({ distance: d }) });
-  const dims = choice({ label: "E", options: Object.fromEntries(DIMS.map((n) => [n, String(n)])), onInput: (n) => frame.set({ embed_dim: n }) });
+  const dims = slider({ ...whole, label: "Columns E", max: DIMS.length - 1, toText: (i) => String(DIMS[i]), onInput: (i) => frame.set({ embed_dim: DIMS[i] }) });
   const order = slider({ ...whole, label: "Order of the words", max: orders - 1, toText: (o) => `${o + 1} of ${orders}`, onInput: (o) => frame.set({ order: o }) });
   const word = slider({ ...whole, label: "Word whose output is shown", max: words.length - 1, toText: (w) => words[w], onInput: (w) => frame.set({ word: w }) });
-  const left = { root: element("div", { class: "attn-column" }, map.root, clocks.root) };
-  const frame = explorer({ model, el, draw, panels: [left, curve, { root: sentence }, without, withThem], controls: [view, position, distance, dims, order, word],
+  const left = element("div", { class: "attn-column" }, map.root, clocks.root);
+  const stage = element("div", { class: "attn-panels attn-lines" });
+  const knobs = element("div", { class: "attn-controls attn-lines" });
+  const frame = explorer({ model, el, draw, panels: [{ root: stage }], controls: [view, knobs],
     state: { view: oneOf(["distance", "shuffle"]), position: wholeBetween(0, FARTHEST - 1), distance: wholeBetween(0, FARTHEST),
       embed_dim: (given) => oneOf(DIMS)(Number(given)), order: wholeBetween(0, orders - 1), word: wholeBetween(0, words.length - 1) } });
   // A press takes the nearer of the two marks.

@@ -13,6 +13,7 @@ from attn_utils.explorers._base import Explorer, checked, choice, fixed, module
 from attn_utils.plotting import CMAP
 from attn_utils.positional import sinusoidal_encoding
 
+DIMS = [8, 16, 24, 32, 48, 64, 96, 128]
 ORDERS = list(itertools.permutations(range(5)))
 
 
@@ -20,8 +21,8 @@ class Positions(Explorer):
     """Two views: two positions and the dot product of their encodings, and a sentence whose words change places.
 
     The reader drives ``view`` ("distance" or "shuffle"); in the first ``position`` (0 to 49), ``distance`` (0 to 50)
-    and ``embed_dim`` (8, 32 or 128); in the second ``order`` (0 to 119: a permutation of the words, 0 = as given, in
-    the order of ``itertools.permutations``) and ``word`` (0 to 4: the one whose output is shown).
+    and ``embed_dim`` (one of ``DIMS``); in the second ``order`` (0 to 119: a permutation of the words, 0 = as
+    given, in the order of ``itertools.permutations``) and ``word`` (0 to 4: the one whose output is shown).
 
     Args:
         words: five.
@@ -43,7 +44,7 @@ class Positions(Explorer):
     view = choice("distance", "shuffle")
     position = traitlets.Int(10, min=0, max=49).tag(sync=True)
     distance = traitlets.Int(5, min=0, max=50).tag(sync=True)
-    embed_dim = traitlets.Enum([8, 32, 128], default_value=32).tag(sync=True)
+    embed_dim = traitlets.Enum(DIMS, default_value=32).tag(sync=True)
     order = traitlets.Int(0, min=0, max=119).tag(sync=True)
     word = traitlets.Int(0, min=0, max=4).tag(sync=True)
 
