@@ -346,9 +346,10 @@ def test_mouse(again, case):
         shown.changed(between)
     shown.button("Reset").click()
     for radio in shown.root.get_by_role("radio").all()[::-1]:
-        before = shown.look()
-        radio.check()
-        shown.changed(before)
+        if not radio.is_checked():  # a page may start with another than the first
+            before = shown.look()
+            radio.check()
+            shown.changed(before)
     for box in shown.root.get_by_role("checkbox").all():
         before = shown.look()
         box.click()

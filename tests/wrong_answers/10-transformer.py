@@ -46,6 +46,10 @@ def zeros_and_ones(src_lens, S, L):
     return [mask.float() for mask in masks(src_lens, S, L)]
 
 
+def the_layer_itself(layer, x, mask):
+    return layer(x, mask)[0]
+
+
 def attended(layer, x, mask):
     return layer.self_attn(x, x, x, mask)[0]
 
@@ -145,6 +149,32 @@ def coarse(model, src, src_lens, tgt_in):
     )
 
 
+def last_token_only(model, src, src_lens, tgt_in):
+    return both_modes(
+        model, lambda: differences(model, src, src_lens, tgt_in, -1)[:, :-1].max() > 1e-5
+    )
+
+
+def first_place_only(model, src, src_lens, tgt_in):
+    places = range(1, tgt_in.shape[1])
+    return both_modes(
+        model,
+        lambda: any(
+            differences(model, src, src_lens, tgt_in, p)[:, 0].max() > 1e-5 for p in places
+        ),
+    )
+
+
+def first_sentence_only(model, src, src_lens, tgt_in):
+    places = range(1, tgt_in.shape[1])
+    return both_modes(
+        model,
+        lambda: any(
+            differences(model, src, src_lens, tgt_in, p)[0, :p].max() > 1e-5 for p in places
+        ),
+    )
+
+
 def forgets_the_mode(model, src, src_lens, tgt_in):
     found = both_modes(model, lambda: one_mode_only(model, src, src_lens, tgt_in))
     model.eval()
@@ -197,10 +227,11 @@ WRONG = {
     ],
     "check_post_norm_layer": [
         pre_norm, norm_before_the_addition, no_residual, one_norm_twice, no_mask,
-        norm_at_the_end_only, feed_forward_of_the_input, in_place,
+        norm_at_the_end_only, feed_forward_of_the_input, in_place, the_layer_itself,
     ],
     "check_leaks": [
         one_mode_only, evaluation_only, any_change, own_logit_counts, one_place_only, coarse,
+        last_token_only, first_place_only, first_sentence_only,
         forgets_the_mode, never,
     ],
     "check_cached_attention": [
