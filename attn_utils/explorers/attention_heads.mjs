@@ -65,7 +65,7 @@ function arcs({ rows, columns }, kind, onRow) {
   fan.legend.textContent = "stronger arc: more weight · orange: the chosen token";
   const { left, right } = fan.frame;
   const [from, to] = [rows, columns].map(({ length }) => (i) => fan.y((i + 0.5) / length));
-  const text = (x, y, anchor, content = "") => element("svg:text", { x, y: y + 4, "text-anchor": anchor, "aria-hidden": "true",
+  const text = (x, y, anchor, content = "") => element("svg:text", { class: "attn-token", x, y: y + 4, "text-anchor": anchor, "aria-hidden": "true",
     style: `font-size: ${clamp(inner / size, 10, 12)}px` }, content);
   const queries = rows.map((token, l) => text(left - 6, from(l), "end", short(token)));
   const grounds = columns.map((_, s) => element("svg:rect", { class: "attn-ring", x: right + 2, y: to(s) - 6.5, width: 142, height: 13 }));
@@ -83,7 +83,7 @@ function arcs({ rows, columns }, kind, onRow) {
     },
     show(token, row) {
       [queries, bundles].forEach((parts) => parts.forEach((part, l) => part.classList.toggle("attn-chosen", l === token)));
-      fan.marks.append(bundles[token]); // above the others
+      fan.marks.replaceChildren(...bundles.filter((_, l) => l !== token), bundles[token]); // the chosen one above the others
       row.forEach((w, s) => {
         update(grounds[s], { opacity: w });
         written[s].textContent = w >= 0.005 ? w.toFixed(2) : "";
