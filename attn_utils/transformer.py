@@ -241,8 +241,8 @@ class Transformer(nn.Module):
         last_norm = nn.LayerNorm if norm_first else nn.Identity
         self.encoder_norm, self.decoder_norm = last_norm(embed_dim), last_norm(embed_dim)
         self.out_proj = nn.Linear(embed_dim, tgt_vocab_size)
-        for parameter in self.parameters():
-            if parameter.ndim > 1:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1 and not name.startswith("positions."):  # those start small
                 nn.init.xavier_uniform_(parameter)
         for embedding in (self.src_embedding, self.tgt_embedding):
             nn.init.normal_(embedding.weight, std=embed_dim**-0.5)  # 1 after scaling

@@ -249,6 +249,12 @@ def test_embeddings_and_positions_are_of_one_size():
     assert embedded.std().item() == pytest.approx(1, rel=0.05)
 
 
+def test_learned_positions_start_small():
+    torch.manual_seed(0)
+    made = Transformer(V_SRC, V_TGT, 64, 4, 1, 64, learned_max_len=40)
+    assert made.positions.learned.weight.std().item() == pytest.approx(0.1, rel=0.1)
+
+
 def test_dropout_is_in_training_only_and_on_every_sublayer():
     made = model(dropout=0.5)
     src, lens, tgt = sentences()
