@@ -73,12 +73,14 @@ def sequence_loss(
         The sum and the number, both scalars.
     """
     logits, _ = model(batch.src, batch.src_lens, batch.tgt_in)
-    real = batch.tgt_out != PAD
-    log_probs = logits[real].log_softmax(dim=-1)  # (real tokens, V)
-    loss = F.nll_loss(log_probs, batch.tgt_out[real], reduction="sum")
+    targets = batch.tgt_out.flatten()
+    log_probs = logits.flatten(0, 1).log_softmax(dim=-1)  # (B · L, V)
+    loss = F.nll_loss(log_probs, targets, ignore_index=PAD, reduction="sum")
+    real = targets != PAD
     if label_smoothing:
-        others = log_probs.sum() - log_probs[:, PAD].sum()  # PAD gets no mass: nobody may say it
-        loss = (1 - label_smoothing) * loss - label_smoothing * others / (logits.shape[-1] - 1)
+        others = log_probs.sum(dim=-1) - log_probs[:, PAD]  # PAD gets no mass: nobody may say it
+        spread = others.masked_fill(~real, 0).sum() / (logits.shape[-1] - 1)
+        loss = (1 - label_smoothing) * loss - label_smoothing * spread
     return loss, real.sum()
 
 
