@@ -84,6 +84,23 @@ def sequence_loss(
     return loss, real.sum()
 
 
+def classification_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of a batch of items and their classes, summed, and the number of items.
+
+    Args:
+        model: items (B, ...) -> (logits (B, V), anything).
+        batch: the items and their classes (B,).
+
+    Returns:
+        The sum and the number, both scalars.
+    """
+    items, classes = batch
+    logits, _ = model(items)
+    return F.cross_entropy(logits, classes, reduction="sum"), torch.tensor(
+        len(classes), device=logits.device
+    )
+
+
 def train(
     model: nn.Module,
     batches: Iterable,

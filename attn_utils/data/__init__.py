@@ -1,12 +1,13 @@
-"""Corpora that a sequence model can be trained on: made here, made from CLDR, or downloaded.
+"""What the models of the book are trained on: made here, made from CLDR, bundled with a library, or downloaded.
 
-Whatever the origin, a corpus is a list of `Pair`; `batches` turns it into tensors.
+Whatever the origin, a corpus is a list of `Pair`; `batches` turns it into tensors. Images are tensors from the start.
 """
 
 from attn_utils.data._batches import BOS, EOS, PAD, UNK, Batch, Vocab, batches
 from attn_utils.data._pairs import Pair, split_pairs
 from attn_utils.data.dates import date_corpus
 from attn_utils.data.grammar import french_text, grammar_corpus, grammar_splits, korean_text
+from attn_utils.data.images import digits
 from attn_utils.data.tatoeba import tatoeba
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Vocab",
     "batches",
     "date_corpus",
+    "digits",
     "french_text",
     "grammar_corpus",
     "grammar_splits",
