@@ -228,7 +228,7 @@ def hard_alignment(weights: Tensor, source_len: int, target_len: int) -> list[tu
 
 
 def alignment_error_rate(predicted: Sequence[_Links], gold: Sequence[_Links]) -> float:
-    """1 − 2 |A ∩ G| / (|A| + |G|), over all sentences: 0 if all links agree, 1 if none does.
+    """``1 − 2 |A ∩ G| / (|A| + |G|)``, over all sentences: 0 if all links agree, 1 if none does.
 
     Args:
         predicted: A, the links (source position, target position) of each sentence.

@@ -34,7 +34,7 @@ def gaussian(u: Tensor) -> Tensor:
 
 
 def boxcar(u: Tensor) -> Tensor:
-    """The rectangle: ½ where |u| < 1, else 0.
+    """The rectangle: ½ where ``|u| < 1``, else 0.
 
     Args:
         u: scaled distances, of any shape, floating.
@@ -46,7 +46,7 @@ def boxcar(u: Tensor) -> Tensor:
 
 
 def epanechnikov(u: Tensor) -> Tensor:
-    """The parabola: ¾ (1 - u²) where |u| < 1, else 0.
+    """The parabola: ¾ (1 - u²) where ``|u| < 1``, else 0.
 
     Args:
         u: scaled distances, of any shape, floating.
@@ -61,7 +61,7 @@ def epanechnikov(u: Tensor) -> Tensor:
 
 
 def triangular(u: Tensor) -> Tensor:
-    """The tent: 1 - |u| where |u| < 1, else 0.
+    """The tent: ``1 - |u|`` where ``|u| < 1``, else 0.
 
     Args:
         u: scaled distances, of any shape, floating.

@@ -9,6 +9,7 @@ time with a cache of the keys and values of the tokens before, as decoding must.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -269,15 +270,15 @@ class Transformer(nn.Module):
         """
         if len(tgt_in) != len(src):
             raise ValueError(f"tgt_in {tuple(tgt_in.shape)} does not fit src {tuple(src.shape)}")
-        memory, mask, encoder_self = self._encode(src, src_lens, need_weights)
+        memory, mask, encoder_self = self.encode(src, src_lens, need_weights)
         caches = [layer.start(memory) for layer in self.decoder]
         causal = causal_mask(tgt_in.shape[-1], tgt_in.device)
-        logits, _, decoder_self, cross = self._decode(tgt_in, caches, causal, mask, need_weights)
+        logits, _, decoder_self, cross = self.decode(tgt_in, caches, causal, mask, need_weights)
         return logits, AttentionMaps(encoder_self, decoder_self, cross) if need_weights else None
 
     def start(self, src: Tensor, src_lens: Tensor) -> tuple[tuple[Cache, ...], Tensor]:
         """Read the source once: the state from which ``step`` goes on, the layers' caches and the source's mask."""
-        memory, mask, _ = self._encode(src, src_lens)
+        memory, mask, _ = self.encode(src, src_lens)
         return tuple(layer.start(memory) for layer in self.decoder), mask
 
     def step(
@@ -293,11 +294,13 @@ class Transformer(nn.Module):
             Logits (B, V), the next state, and the last layer's cross weights (B, S), the mean over its heads.
         """
         caches, mask = state
-        logits, caches, _, cross = self._decode(token[:, None], caches, None, mask, True)
+        logits, caches, _, cross = self.decode(token[:, None], caches, None, mask, True)
         return logits[:, 0], (tuple(caches), mask), cross[-1][:, :, 0].mean(dim=1)
 
-    def _encode(self, src, src_lens, need_weights=False):
-        """Memory (B, S, E), its mask (B, 1, S) and the weights of each layer."""
+    def encode(
+        self, src: Tensor, src_lens: Tensor, need_weights: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """Memory (B, S, E), its mask (B, 1, S) and the weights of each layer, for src (B, S) and src_lens (B,)."""
         _check_tokens("src", src, self.src_embedding.num_embeddings)
         if src_lens.shape != src.shape[:1]:
             raise ValueError(
@@ -310,8 +313,26 @@ class Transformer(nn.Module):
             maps.append(weights)
         return self.encoder_norm(x), mask, maps
 
-    def _decode(self, tokens, caches, attn_mask, memory_mask, need_weights):
-        """Logits (B, L, V), the longer caches, and the weights of each layer: on the target, on the source."""
+    def decode(
+        self,
+        tokens: Tensor,
+        caches: Sequence[Cache],
+        attn_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, list[Cache], list[Tensor | None], list[Tensor | None]]:
+        """The decoder over the tokens (B, L) that follow those in the caches, one for each layer.
+
+        Args:
+            tokens: (B, L) ids.
+            caches: from ``start``, or those of the tokens before.
+            attn_mask: for the target, (L, l + L) with l tokens in the caches. None lets each token see all.
+            memory_mask: for the source, (B, 1, S).
+            need_weights: return the attention weights.
+
+        Returns:
+            Logits (B, L, V), the longer caches, and the weights of each layer: on the target, on the source.
+        """
         _check_tokens("tgt_in", tokens, self.tgt_embedding.num_embeddings)
         x = self._embed(self.tgt_embedding, tokens, start=caches[0].k.shape[-2])
         done = []

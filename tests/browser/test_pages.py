@@ -224,6 +224,20 @@ def test_little_moves_while_the_page_appears(visit, report, name):
 # ---- The site as a whole ------------------------------------------------------------------------
 
 
+def test_the_reference_has_every_public_name_with_its_source():
+    html = (SITE / "chapters/reference.html").read_text(encoding="utf-8")
+    listed = (ROOT / "STYLE.md").read_text(encoding="utf-8").split("## Public names")[1]
+    for module, names in re.findall(
+        r"- `(attn_utils\.\w+)`: (.+?)(?=\n- |\n\n)", listed, re.DOTALL
+    ):
+        for name in re.findall(r"`(\w+)`", names):
+            if name.isupper() or name == "RolesTable":  # constants have no docstring of their own
+                continue
+            place = re.search(rf'<dt [^>]*id="{module}\.{name}".*?</dt>', html, re.DOTALL)
+            assert place, f"{module}.{name}"
+            assert "viewcode-link" in place[0], f"{module}.{name} has no link to its source"
+
+
 def test_the_first_page_is_the_introduction(watched, site):
     page = watched(f"{site}/index.html", wait=False)
     page.wait_for_url(f"**/{PAGES[0]}.html")
