@@ -9,9 +9,11 @@ import ipywidgets
 import pytest
 import torch
 import traitlets
+from torch.utils.flop_counter import FlopCounterMode
 
 import attn_utils.explorers
 from attn_utils import plotting
+from attn_utils.attention import attention
 from attn_utils.explorers import (
     Alignment,
     AttentionHeads,
@@ -20,11 +22,13 @@ from attn_utils.explorers import (
     MaskPainter,
     Positions,
     QueryAndKeys,
+    Reach,
     SoftmaxSaturation,
     WidthDescent,
 )
 from attn_utils.explorers._pooling import effective_keys
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
+from attn_utils.masking import causal_mask
 from attn_utils.plotting import show_alignment
 from attn_utils.positional import sinusoidal_encoding
 from attn_utils.transformer import AttentionMaps, Transformer
@@ -72,6 +76,7 @@ EXAMPLES = {cls: lambda cls=cls: cls(KEY, VALUE) for cls in POOLING} | {
     Positions: lambda: Positions("abcde", SCORES),
     Alignment: lambda: Alignment(SENTENCES),
     AttentionHeads: lambda: AttentionHeads(HEADS),
+    Reach: Reach,
 }
 
 
@@ -521,6 +526,86 @@ def test_attention_heads_are_small_in_the_page():
     example = {"source": ["word"] * 12, "target": ["word"] * 12, "maps": maps}
     explorer = AttentionHeads([example] * 4)
     assert len(json.dumps(explorer.examples)) < 150_000
+
+
+def test_reach_is_what_gradients_reach():
+    places, k, layers = 40, 3, 3
+    for kind in ("recurrent", "convolution", "dilated", "attention"):
+        explorer = Reach(kind=kind, n=places, kernel_size=k, layers=layers, back=4)
+        x = torch.randn(1, 2, places, requires_grad=True)
+        h = x
+        for layer in range(layers):
+            gap = k**layer if kind == "dilated" else 1
+            if kind == "recurrent":
+                h = torch.nn.LSTM(2, 2, batch_first=True)(h.mT)[0].mT
+            elif kind == "attention":
+                mask = causal_mask(places)
+                h = attention(h.mT, h.mT, h.mT, attn_mask=mask)[0].mT
+            else:
+                padded = torch.nn.functional.pad(h, ((k - 1) * gap, 0))
+                h = torch.nn.functional.conv1d(padded, torch.rand(2, 2, k), dilation=gap)
+        h[0, :, -5].sum().backward()
+        reached = x.grad.abs().sum(dim=(0, 1)).nonzero().flatten().tolist()
+        assert explorer.seen()[0] == reached
+        output, far = explorer.route()[0][0], explorer.route()[-1][0]
+        assert (output, far) == (35, reached[0])
+        assert f"output 35 sees {len(reached)} of 40 inputs" in explorer.describe()
+
+
+@pytest.mark.parametrize("n", [4, 10, 64, 8192])
+@pytest.mark.parametrize("k", [2, 3, 9])
+def test_reach_needs_as_many_layers(n, k):
+    explorer = Reach(n=n, kernel_size=k)
+    paths = {kind: explorer.costs(kind)["path"] for kind in ("convolution", "dilated")}
+    for kind, wide in (("convolution", lambda x: 1 + x * (k - 1)), ("dilated", lambda x: k**x)):
+        assert wide(paths[kind]) >= n > wide(paths[kind] - 1)
+    assert (explorer.costs("recurrent")["path"], explorer.costs("attention")["path"]) == (n, 1)
+    if paths["dilated"] <= 8:
+        explorer = Reach(n=n, kernel_size=k, kind="dilated", layers=paths["dilated"], back=0)
+        assert explorer.route()[-1] == (0, 0)
+
+
+def test_reach_counts_multiply_adds():
+    n, d, k = 12, 8, 5
+    explorer, x = Reach(n=n, d=d, kernel_size=k), torch.randn(1, n, d)
+    counts = {}
+    with FlopCounterMode(display=False) as counter:
+        torch.nn.functional.conv1d(torch.randn(1, d, n + k - 1), torch.randn(d, d, k))
+    counts["convolution"] = counter.get_total_flops()
+    with FlopCounterMode(display=False) as counter:
+        q, k, v, _ = (x @ torch.randn(d, d) for _ in range(4))
+        (q @ k.mT).softmax(dim=-1) @ v
+    counts["attention"] = counter.get_total_flops()
+    with FlopCounterMode(display=False) as counter:
+        for _ in range(n):
+            x[:, 0] @ torch.randn(d, 4 * d)
+            x[:, 0] @ torch.randn(d, 4 * d)
+    counts["recurrent"] = counter.get_total_flops()
+    for kind, flops in counts.items():  # an addition and a multiplication each
+        costs = explorer.costs(kind)
+        assert 2 * (costs["matrices"] + costs["mixing"]) == flops
+
+
+def test_reach_crossing():
+    for k, d in itertools.product([2, 5, 9], [8, 64]):
+        for kind in ("recurrent", "convolution", "dilated"):
+            meet = Reach(kernel_size=k, d=d).crossing(kind)
+            if meet >= 4:
+                explorer = Reach(n=int(meet), kernel_size=k, d=d)
+                attention, other = explorer.costs("attention"), explorer.costs(kind)
+                assert attention["matrices"] + attention["mixing"] == other["matrices"]
+    explorer = Reach(n=128, d=64)
+    assert explorer.costs("attention")["matrices"] == explorer.costs("attention")["mixing"]
+
+
+@pytest.mark.parametrize(
+    ("traits", "said"),
+    [({"n": 3}, "3"), ({"n": 8193}, "8193"), ({"d": 4}, "4"), ({"kernel_size": 1}, "1"),
+     ({"layers": 9}, "9"), ({"back": 64}, "64"), ({"back": -1}, "-1"), ({"kind": "both"}, "both")],
+)  # fmt: skip
+def test_reach_refuses_a_state(traits, said):
+    with pytest.raises(traitlets.TraitError, match=said):
+        Reach(**traits)
 
 
 @pytest.mark.filterwarnings("error")

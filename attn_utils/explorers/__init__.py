@@ -7,10 +7,11 @@ from attn_utils.explorers.kernel_width import KernelWidth
 from attn_utils.explorers.mask_painter import MaskPainter
 from attn_utils.explorers.positions import Positions
 from attn_utils.explorers.query_and_keys import QueryAndKeys
+from attn_utils.explorers.reach import Reach
 from attn_utils.explorers.softmax_saturation import SoftmaxSaturation
 from attn_utils.explorers.width_descent import WidthDescent
 
 __all__ = [
     "Alignment", "AttentionHeads", "KernelPooling", "KernelWidth", "MaskPainter", "Positions", "QueryAndKeys",
-    "SoftmaxSaturation", "WidthDescent",
+    "Reach", "SoftmaxSaturation", "WidthDescent",
 ]  # fmt: skip

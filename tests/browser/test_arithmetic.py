@@ -16,10 +16,12 @@ from attn_utils.explorers import (
     MaskPainter,
     Positions,
     QueryAndKeys,
+    Reach,
     SoftmaxSaturation,
     WidthDescent,
 )
 from attn_utils.explorers._pooling import effective_keys
+from attn_utils.explorers.reach import _short
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 from attn_utils.positional import sinusoidal_encoding
 
@@ -367,6 +369,35 @@ def test_shuffled_outputs_and_words(javascript):
         state = {name: getattr(explorer, name) for name in explorer.driven}
         said = javascript(Positions, "m.describe(...a)", list("abcde"), held, state)
         assert said == explorer.describe()
+
+
+# ---- Reach --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "convolution", "dilated", "attention"])
+def test_reach(javascript, kind):
+    states = itertools.product([4, 32, 65, 8192], [8, 100, 1024], [2, 3, 9], [1, 3, 8], [0, 4, 63])
+    explorers = [
+        Reach(kind=kind, n=n, d=d, kernel_size=k, layers=layers, back=back)
+        for n, d, k, layers, back in states
+    ]
+    given = [{name: getattr(one, name) for name in one.driven} for one in explorers]
+    expression = "a[0].map((s) => [m.seen(s), m.route(s), m.describe(s)])"
+    for explorer, got in zip(explorers, javascript(Reach, expression, given), strict=True):
+        route = [list(corner) for corner in explorer.route()]
+        assert got == [explorer.seen(), route, explorer.describe()]
+    expression = "a[0].map((s) => [m.costs(s.kind, s), m.crossing(s.kind, s)])"
+    for explorer, got in zip(explorers, javascript(Reach, expression, given), strict=True):
+        assert got == [explorer.costs(kind), explorer.crossing(kind)]
+
+
+def test_short_numbers(javascript):
+    given = {
+        0: "0", 7: "7", 999: "999", 1000: "1 k", 1006: "1.01 k", 65536: "65.5 k", 392960: "393 k",
+        1048576: "1.05 M", 77309411328: "77.3 G", 5 * 10**13: "50 T", 3 * 10**15: "3000 T",
+    }  # fmt: skip
+    assert javascript(Reach, "a[0].map(m.short)", list(given)) == list(given.values())
+    assert [_short(x) for x in given] == list(given.values())
 
 
 # ---- What all explorers share -------------------------------------------------------------------

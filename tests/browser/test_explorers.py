@@ -12,13 +12,14 @@ import html
 import itertools
 import json
 import re
+from functools import partial
 
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 
 import attn_utils.explorers
-from attn_utils.explorers import Alignment, AttentionHeads
+from attn_utils.explorers import Alignment, AttentionHeads, Reach
 
 from .harness import SITE, drive, serve
 
@@ -112,6 +113,16 @@ CASES = [
         plane=True,
     ),
     Case(
+        page="",
+        slug="reach",
+        figures=2,
+        link="kind=recurrent&n=8192&d=128&layers=1&back=0",
+        says="LSTM, 1 layer: output 8,191 sees 8,192 of 8,192 inputs, the farthest 8,192 steps away.",
+        ignored="kind=hybrid&n=long&d=&kernel_size=NaN&layers=two&back=here",
+        clamped="n=1e9&d=1e9&kernel_size=1e9&layers=1e9&back=1e9",
+        clamped_says="kernel size 9, 8 layers: output 8,128 sees 8,129 of 8,192 inputs",
+    ),
+    Case(
         page="chapters/05-scaled-dot-product",
         slug="softmax-saturation",
         figures=0,
@@ -188,7 +199,7 @@ def heads() -> AttentionHeads:
     return AttentionHeads(examples)
 
 
-MADE = {"alignment": alignments, "attention-heads": heads}
+MADE = {"alignment": alignments, "attention-heads": heads, "reach": partial(Reach, kind="dilated")}
 
 
 @pytest.fixture(scope="module")
