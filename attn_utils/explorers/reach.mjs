@@ -29,16 +29,14 @@ export const crossing = (kind, { d, kernel_size: k }) => (((kind === "attention"
 
 /** The first position that is drawn, and the chosen output. */
 const place = ({ n, back }) => [Math.max(n - DRAWN, 0), Math.max(n - 1 - back, 0)];
-const gapOf = (kind, k, layer) => (kind === "dilated" ? k ** (layer - 1) : 1);
 const span = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
-/** The positions of the level below that one of this layer (1, 2, …) reads, those that are drawn. */
-export function reads(state, layer, position) {
-  const { kind, kernel_size: k } = state;
-  const [first] = place(state);
-  if (kind === "recurrent") return [position];
-  if (kind === "attention") return span(first, position);
-  return span(0, k - 1).map((tap) => position - (k - 1 - tap) * gapOf(kind, k, layer)).filter((tap) => tap >= first);
+/** The positions from `start` on of the level below that one of this layer (1, 2, …) reads. */
+export function reads({ kind, kernel_size: k }, layer, position, start) {
+  if (kind === "attention") return span(start, position);
+  const gap = kind === "dilated" ? k ** (layer - 1) : 1;
+  const taps = kind === "recurrent" ? 1 : k;
+  return span(0, taps - 1).map((i) => position - (taps - 1 - i) * gap).filter((tap) => tap >= start);
 }
 
 /** For each level, inputs first, the drawn positions on which the chosen output depends. */
@@ -46,8 +44,8 @@ export function seen(state) {
   const [first, output] = place(state);
   const rows = [state.kind === "recurrent" ? span(first, output) : [output]];
   for (let layer = state.layers; layer > 0; layer--) {
-    if (state.kind === "attention") rows.unshift(span(first, output));
-    else rows.unshift([...new Set(rows[0].flatMap((p) => reads(state, layer, p)))].sort((a, b) => a - b));
+    if (state.kind === "attention") rows.unshift(span(first, output)); // the same in less time
+    else rows.unshift([...new Set(rows[0].flatMap((p) => reads(state, layer, p, first)))].sort((a, b) => a - b));
   }
   return rows;
 }
@@ -56,26 +54,21 @@ export function seen(state) {
 export function route(state) {
   const { kind, n, kernel_size: k, layers } = state;
   let [, at] = place(state);
-  const far = Math.max(at + 1 - ({ convolution: 1 + layers * (k - 1), dilated: k ** layers }[kind] ?? n), 0);
-  if (kind === "recurrent") return [[at, layers], [far, layers], [far, 0]];
   const corners = [[at, layers]];
-  for (let layer = layers; layer > 0; layer--) {
-    const gap = gapOf(kind, k, layer);
-    const hops = Math.floor((at - far) / gap);
-    at -= gap * (kind === "attention" ? hops : Math.min(hops, k - 1));
-    corners.push([at, layer - 1]);
-  }
+  const far = Math.max(at + 1 - ({ convolution: 1 + layers * (k - 1), dilated: k ** layers }[kind] ?? n), 0);
+  if (kind === "recurrent") corners.push([at = far, layers]);
+  for (let layer = layers; layer > 0; layer--) corners.push([at = reads(state, layer, at, far)[0], layer - 1]);
   return corners;
 }
 
 /** A count in three digits and a unit: 393 k, 1.05 M. */
-export function short(x) {
+export function short(x, unit = "") {
   const digits = (y) => String(Math.floor(y)).length;
   const power = Math.floor((Math.min(digits(x), 15) - 1) / 3);
   const scale = power ? 10 ** (3 - digits(x / 1000 ** power)) : 1;
-  return `${Math.floor((x / 1000 ** power) * scale + 0.5) / scale} ${"kMGT"[power - 1] ?? ""}`.trim();
+  return `${Math.floor((x / 1000 ** power) * scale + 0.5) / scale} ${"kMGT"[power - 1] ?? ""}${unit}`.trim();
 }
-const comma = (x) => x.toLocaleString("en");
+const comma = new Intl.NumberFormat("en").format;
 const many = (count, name) => `${comma(count)} ${name}${count === 1 ? "" : "s"}`;
 const upper = (text) => text[0].toUpperCase() + text.slice(1);
 
@@ -88,12 +81,11 @@ export function describe(state) {
   const [now, attention] = [kind, "attention"].map((one) => costs(one, state));
   const [price, its] = [now, attention].map((one) => short(one.matrices + one.mixing));
   const meet = crossing(kind, state);
-  const more = meet > 0 ? `more beyond n = ${comma(meet)}` : "more at every n";
-  const [also, beside] = kind === "attention"
-    ? ["", `${short(now.matrices)} for projections and ${short(now.mixing)} for mixing`] : [", attention 1", `attention ${its}`];
-  return `${upper(KINDS[kind])}${kind in { convolution: 1, dilated: 1 } ? `, kernel size ${k}` : ""}, ${many(layers, "layer")}: ` +
+  const [beside, more] = kind === "attention" ? ["", `${short(now.mixing)} of them for mixing, most`] : [", attention 1", `attention ${its}, more`];
+  return `${upper(KINDS[kind])}${kind.match("convolution|dilated") ? `, kernel size ${k}` : ""}, ${many(layers, "layer")}: ` +
     `output ${comma(output)} sees ${comma(output - far + 1)} of ${comma(n)} inputs, the farthest ${many(away, "step")} away. ` +
-    `From end to end it needs ${many(now.path, "step")}${also}; one layer takes ${price} multiply-adds, ${beside}, ${more}.`;
+    `From end to end it needs ${many(now.path, "step")}${beside}; one layer takes ${price} multiply-adds, ${more} ` +
+    `${meet > 0 ? `beyond n = ${comma(meet)}` : "at every n"}.`;
 }
 
 /** Which inputs a chosen output depends on, layer by layer, and the path to the farthest. */
@@ -105,7 +97,7 @@ function wiring() {
   const { left, right, top, bottom } = net.frame;
   const shape = (style, cls = "attn-curve") => element("svg:path", { class: cls, style });
   const dots = "stroke-linecap: round; stroke-width:";
-  const all = shape("stroke-width: 4; stroke: var(--attn-line); stroke-linecap: round");
+  const all = shape("");
   const block = shape("stroke: none", "attn-triangle");
   const wires = shape("");
   const reached = shape(`${dots} 6`);
@@ -116,20 +108,24 @@ function wiring() {
   net.svg.append(chosen, names);
   const text = (x, y, anchor, content) => element("svg:text", { x, y, "text-anchor": anchor }, content);
   let x; // from positions to places in the figure
+  let drawn; // the state that it shows
   return { ...net,
     positionAt: (share) => Math.round(x.invert(net.x(share))),
     show(state) {
       const { kind, n, layers } = state;
+      if (drawn === (drawn = JSON.stringify({ ...state, d: 0 }))) return;
       const [first, output] = place(state);
       x = linear([first - 0.5, n - 0.5], [left, right]);
       const y = linear([0, layers], [bottom - 8, top + 8]);
-      const dot = (p, level) => `M${x(p).toFixed(1)},${y(level).toFixed(1)}h0`;
-      const wire = (p, level, q, below) => `M${x(p).toFixed(1)},${y(level).toFixed(1)}L${x(q).toFixed(1)},${y(below).toFixed(1)}`;
+      const xs = span(first, n - 1).map((p) => x(p).toFixed(1));
+      const ys = span(0, layers).map((level) => y(level).toFixed(1));
+      const dot = (p, level) => `M${xs[p - first]},${ys[level]}h0`;
+      const wire = (p, level, q, below) => `M${xs[p - first]},${ys[level]}L${xs[q - first]},${ys[below]}`;
       const rows = seen(state);
-      update(all, { d: rows.flatMap((_, level) => span(first, n - 1).map((p) => dot(p, level))).join("") });
+      update(all, { d: ys.map((at) => `M${xs[0]},${at}H${xs.at(-1)}`).join(""), // dashes of no length, with round ends
+        style: `stroke: var(--attn-line); stroke-width: 4; stroke-linecap: round; stroke-dasharray: 0 ${(xs.at(-1) - xs[0]) / (xs.length - 1)}` });
       update(reached, { d: rows.flatMap((row, level) => row.map((p) => dot(p, level))).join("") });
-      const drawn = kind === "attention" ? [layers] : span(1, layers);
-      const lines = drawn.flatMap((level) => rows[level].flatMap((p) => reads(state, level, p).map((q) => wire(p, level, q, level - 1))));
+      const lines = span(kind === "attention" ? layers : 1, layers).flatMap((level) => rows[level].flatMap((p) => reads(state, level, p, first).map((q) => wire(p, level, q, level - 1))));
       if (kind === "recurrent") lines.push(...span(1, layers).map((level) => wire(first, level, output, level)));
       update(wires, { d: lines.join(""), style: `stroke-width: 1; opacity: ${lines.length > 600 ? 0.25 : 0.6}` });
       update(block, { d: kind === "attention" ? `M${x(first)},${y(0)}V${y(layers - 1)}H${x(output)}V${y(0)}Z` : "" });
@@ -167,7 +163,7 @@ function prices() {
       }
       update(area, { d: `${path(ts, heights.attention, x, y)}L${x(13)},${y(2)}H${x(2)}Z` });
       update(guide, { x1: x(Math.log2(n)), x2: x(Math.log2(n)) });
-      const meets = ["recurrent", "convolution"].map((one) => [one, crossing(one, state)]).filter(([, meet]) => meet >= 4);
+      const meets = ["recurrent", "convolution"].map((one) => [one, crossing(one, state)]).filter(([, meet]) => meet > 4);
       marks.replaceChildren(...meets.flatMap(([one, meet]) => {
         const [cx, cy] = [x(Math.log2(meet)), y(Math.log2(matrices(one, k)))];
         const above = one === (k > 8 ? "convolution" : "recurrent"); // two numbers do not meet
@@ -177,7 +173,7 @@ function prices() {
       const late = crossing("convolution", state) > 256; // names give way to the dots
       const side = Math.log2(Math.min(8 * d, 4096));
       names.replaceChildren(
-        text(2.15, k > 8 ? 2.72 : 3.1, "start", "LSTM"), text(late ? 2.15 : 12.9, Math.log2(k) + (k < 8 ? -0.3 : 0.1), late ? "start" : "end", `convolution, k = ${k}`),
+        text(d < 32 ? 12.9 : 2.15, k > 8 ? 2.72 : 3.1, d < 32 ? "end" : "start", "LSTM"), text(late ? 2.15 : 12.9, Math.log2(k) + (k < 8 ? -0.3 : 0.1), late ? "start" : "end", `convolution, k = ${k}`),
         text(side - 0.2, Math.log2(4 + (2 * 2 ** side) / d), "end", "self-attention"));
       chart.legend.textContent = `shaded: mixing · dots: attention as dear as another · without constants, n² d = n d², at n = d = ${comma(d)}`;
     } };
@@ -214,7 +210,7 @@ function table() {
         root.classList.toggle("attn-chosen", kind === state.kind);
         for (const { name, number, bar } of cells) {
           const value = all[r][name];
-          number.textContent = name === "price" ? short(value) : name === "kept" ? `${short(4 * value)}B` : comma(value);
+          number.textContent = name === "price" ? short(value) : name === "kept" ? short(4 * value, "B") : comma(value);
           const share = name === "price" ? (100 * all[r].matrices) / value : 100;
           update(bar, { style: `width: ${(100 * value) / Math.max(...all.map((one) => one[name]))}%; --share: ${share}%` });
         }

@@ -101,75 +101,63 @@ class Reach(Explorer):
         """The first position that is drawn, and the chosen output."""
         return max(self.n - DRAWN, 0), max(self.n - 1 - self.back, 0)
 
-    def reads(self, layer: int, position: int) -> list[int]:
-        """The positions of the level below that one of this layer (1, 2, …) reads, those that are drawn."""
-        taps, k = range(position + 1), self.kernel_size
-        if self.kind == "recurrent":
-            taps = [position]
-        elif self.kind != "attention":
-            gap = k ** (layer - 1) if self.kind == "dilated" else 1
-            taps = range(position - (k - 1) * gap, position + 1, gap)
-        return [tap for tap in taps if tap >= self.place[0]]
+    def reads(self, layer: int, position: int, start: int) -> list[int]:
+        """The positions from ``start`` on of the level below that one of this layer (1, 2, …) reads."""
+        if self.kind == "attention":
+            return list(range(start, position + 1))
+        gap = self.kernel_size ** (layer - 1) if self.kind == "dilated" else 1
+        taps = 1 if self.kind == "recurrent" else self.kernel_size
+        return [position - i * gap for i in reversed(range(taps)) if position - i * gap >= start]
 
     def seen(self) -> list[list[int]]:
         """For each level, inputs first, the drawn positions on which the chosen output depends."""
         first, output = self.place
         rows = [list(range(first, output + 1)) if self.kind == "recurrent" else [output]]
         for layer in range(self.layers, 0, -1):
-            rows.insert(0, sorted({tap for p in rows[0] for tap in self.reads(layer, p)}))
+            rows.insert(0, sorted({i for p in rows[0] for i in self.reads(layer, p, first)}))
         return rows
 
     def route(self) -> list[tuple[int, int]]:
         """Corners (position, level) of the path from the chosen output to the farthest input that it sees."""
-        k, (_, place) = self.kernel_size, self.place
+        k, (_, at) = self.kernel_size, self.place
         wide = {"convolution": 1 + self.layers * (k - 1), "dilated": k**self.layers}
-        far = max(place + 1 - wide.get(self.kind, self.n), 0)
+        far, corners = max(at + 1 - wide.get(self.kind, self.n), 0), [(at, self.layers)]
         if self.kind == "recurrent":
-            return [(place, self.layers), (far, self.layers), (far, 0)]
-        corners = [(place, self.layers)]
+            corners.append((at := far, self.layers))
         for layer in range(self.layers, 0, -1):
-            gap = k ** (layer - 1) if self.kind == "dilated" else 1
-            hops = (place - far) // gap
-            place -= gap * (hops if self.kind == "attention" else min(hops, k - 1))
-            corners.append((place, layer - 1))
+            corners.append((at := self.reads(layer, at, far)[0], layer - 1))
         return corners
 
     def describe(self) -> str:
         """What the chosen output sees, and path and price beside those of attention."""
-        route, now, attention = self.route(), self.costs(self.kind), self.costs("attention")
-        (output, _), (far, _) = route[0], route[-1]
+        (output, _), *_, (far, _) = self.route()
         away = self.layers + (output - far) * (self.kind == "recurrent")
         size = f", kernel size {self.kernel_size}" * (self.kind in ("convolution", "dilated"))
+        now, attention = (self.costs(kind) for kind in (self.kind, "attention"))
         price, its = (_short(x["matrices"] + x["mixing"]) for x in (now, attention))
         meet = self.crossing(self.kind)
-        more = f"more beyond n = {meet:,g}" if meet > 0 else "more at every n"
+        beside, more = (", attention 1", f"attention {its}, more")
         if self.kind == "attention":
-            parts = (_short(now[name]) for name in ("matrices", "mixing"))
-            also, more = "", "{} for projections and {} for mixing, ".format(*parts) + more
-        else:
-            also, more = ", attention 1", f"attention {its}, {more}"
+            beside, more = "", f"{_short(now['mixing'])} of them for mixing, most"
         return (
             f"{KINDS[self.kind]}{size}, {_many(self.layers, 'layer')}: output {output:,} sees {output - far + 1:,} of "
             f"{self.n:,} inputs, the farthest {_many(away, 'step')} away. From end to end it needs "
-            f"{_many(now['path'], 'step')}{also}; one layer takes {price} multiply-adds, {more}."
+            f"{_many(now['path'], 'step')}{beside}; one layer takes {price} multiply-adds, {more} "
+            f"{f'beyond n = {meet:,g}' if meet > 0 else 'at every n'}."
         )
 
     def draw(self, figure: Figure) -> None:
         """The wiring beside the multiply-adds of one position."""
         left, right = figure.subplots(1, 2)
         rows, route = self.seen(), self.route()
-        wires = [
-            [(p, layer), (tap, layer - 1)]
-            for layer in range(1, self.layers + 1)
-            for p in rows[layer]
-            for tap in self.reads(layer, p)
-        ]
-        if self.kind == "recurrent":
-            wires += [
-                [(row[0], layer), (row[-1], layer)] for layer, row in enumerate(rows) if layer
-            ]
-        left.add_collection(LineCollection(wires, colors="C0", linewidths=0.6, alpha=0.5))
         first, _ = self.place
+        wires = []
+        for layer, row in enumerate(rows[1:], 1):
+            wires += [
+                [(p, layer), (i, layer - 1)] for p in row for i in self.reads(layer, p, first)
+            ]
+            wires += [[(row[0], layer), (row[-1], layer)]] * (self.kind == "recurrent")
+        left.add_collection(LineCollection(wires, colors="C0", linewidths=0.6, alpha=0.5))
         for level, row in enumerate(rows):
             left.plot(range(first, self.n), [level] * (self.n - first), ".", color="0.8")
             left.plot(row, [level] * len(row), ".", color="C0")

@@ -396,7 +396,7 @@ def test_short_numbers(javascript):
         0: "0", 7: "7", 999: "999", 1000: "1 k", 1006: "1.01 k", 65536: "65.5 k", 392960: "393 k",
         1048576: "1.05 M", 77309411328: "77.3 G", 5 * 10**13: "50 T", 3 * 10**15: "3000 T",
     }  # fmt: skip
-    assert javascript(Reach, "a[0].map(m.short)", list(given)) == list(given.values())
+    assert javascript(Reach, "a[0].map((x) => m.short(x))", list(given)) == list(given.values())
     assert [_short(x) for x in given] == list(given.values())
 
 
