@@ -37,7 +37,7 @@ ALLOWED = {
     "decoding": {"data"},
     "plotting": set(),
     "exercises": set(),
-    "explorers": BASE | {"scoring", "attention", "plotting"},
+    "explorers": BASE | {"scoring", "attention", "vision", "plotting"},
 }
 # Modules that a reader may import on a machine without a screen, quickly.
 DRAW = {"plotting", "explorers"}

@@ -1,5 +1,6 @@
 """Explorers on the Python side: traits, errors, words, still pictures. Runs under Colab's versions too."""
 
+import gzip
 import itertools
 import json
 import math
@@ -20,6 +21,7 @@ from attn_utils.explorers import (
     KernelPooling,
     KernelWidth,
     MaskPainter,
+    PixelAttention,
     Positions,
     QueryAndKeys,
     Reach,
@@ -32,6 +34,7 @@ from attn_utils.masking import causal_mask
 from attn_utils.plotting import show_alignment
 from attn_utils.positional import sinusoidal_encoding
 from attn_utils.transformer import AttentionMaps, Transformer
+from attn_utils.vision import SelfAttention2d, non_local_means
 
 POOLING = [KernelPooling, KernelWidth, WidthDescent]
 KEY = torch.tensor([0.0, 0.7, 1.1, 2.0, 3.5])
@@ -63,6 +66,9 @@ HEADS = [
 ]  # fmt: skip
 
 
+PIXELS = torch.rand(2, 3, 6, 9, generator=torch.Generator().manual_seed(0))
+
+
 def many_features():
     """Query (draws, 1024) and key (draws, S, 1024)."""
     g = torch.Generator().manual_seed(0)
@@ -74,6 +80,7 @@ EXAMPLES = {cls: lambda cls=cls: cls(KEY, VALUE) for cls in POOLING} | {
     SoftmaxSaturation: lambda: SoftmaxSaturation(*many_features()),
     MaskPainter: lambda: MaskPainter(SCORES, "abcde", real=4),
     Positions: lambda: Positions("abcde", SCORES),
+    PixelAttention: lambda: PixelAttention(PIXELS),
     Alignment: lambda: Alignment(SENTENCES),
     AttentionHeads: lambda: AttentionHeads(HEADS),
     Reach: Reach,
@@ -606,6 +613,111 @@ def test_reach_crossing():
 def test_reach_refuses_a_state(traits, said):
     with pytest.raises(traitlets.TraitError, match=said):
         Reach(**traits)
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (5, 8), (2, 3)])
+@pytest.mark.parametrize("patch", [1, 5, 9])
+def test_pixel_attention_of_non_local_means(row, column, patch):
+    explorer = PixelAttention(PIXELS, image=1, row=row, column=column, patch=patch, width=0.3)
+    image = PIXELS[1].double().round(decimals=3)
+    _, weights = non_local_means(image, patch, 0.3, need_weights=True)
+    weights = weights[row * 9 + column]
+    torch.testing.assert_close(explorer.shown(), weights)
+    grid, own = weights.reshape(6, 9), weights[row * 9 + column]
+    beyond = 1 - grid[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3].sum()
+    most, s = weights.masked_fill(weights == own, 0).max(dim=0)
+    r, c = divmod(s.item(), 9)
+    near = max(abs(r - row), abs(c - column)) <= 2
+    assert explorer.describe() == (
+        f"Width 0.30, patches of {patch} × {patch}: the pixel in row {row + 1}, column {column + 1} gives itself "
+        f"{own:.2f} and, elsewhere, most to row {r + 1}, column {c + 1}: {most:.2f}. A convolution of 5 × 5 would "
+        f"{'' if near else 'not '}reach it; {beyond:.2f} of the weight lies beyond."
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "pool", "grid", "keyed"),
+    [((6, 8), 1, [6, 8], [6, 8]), ((6, 8), 2, [6, 8], [3, 4]), ((7, 9), 3, [7, 9], [2, 3]),
+     ((3, 4), 1, [3, 4], [3, 4]), ((3, 4), 3, [3, 4], [1, 1])],
+)  # fmt: skip
+def test_pixel_attention_of_a_block(size, pool, grid, keyed):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        block = SelfAttention2d(8, pool=pool)
+        _, weights = block(3 * torch.randn(2, 8, *size), need_weights=True)
+    images = torch.rand(2, 1, 7, 9) if size == (7, 9) else torch.rand(2, 1, 6, 8)
+    if keyed == [1, 1]:
+        with pytest.raises(ValueError, match="at least 2 and 0 and sum to 1, got 1 with"):
+            PixelAttention(images, weights)
+        return
+    explorer = PixelAttention(images, weights, image=1, row=1, column=3)
+    assert (explorer.grid, explorer.keyed) == (grid, keyed)
+    assert explorer.driven == ("image", "row", "column")
+    assert explorer.get_state()["slug"] == "pixel-attention-learned"
+    torch.testing.assert_close(explorer.shown().float(), weights[1, grid[1] + 3], atol=1e-4, rtol=0)
+    assert explorer.describe().startswith("The place in row 2, column 4 gives itself ")
+    assert "width" not in repr(explorer)
+    assert explorer.still().startswith(b"\x89PNG")
+
+
+def test_pixel_attention_in_words():
+    weights = torch.zeros(1, 24, 6)  # 4 x 6 places, 2 x 3 keys
+    weights[0, :, 0], weights[0, :, 5] = 0.25, 0.75
+    explorer = PixelAttention(torch.zeros(1, 3, 8, 12), weights, receptive_field=3, row=0, column=1)
+    said = "The place in row 1, column 2 gives itself 0.25 and, elsewhere, most to rows 3–4, columns 5–6: 0.75. "
+    assert explorer.describe() == (
+        f"{said}A convolution of 3 × 3 would not reach it; 0.75 of the weight lies beyond."
+    )
+    explorer.row, explorer.column = 1, 3
+    assert "gives itself 0.00 and, elsewhere, most to rows 3–4, columns 5–6" in explorer.describe()
+    assert explorer.describe().endswith("would reach it; 0.25 of the weight lies beyond.")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": torch.zeros(2, 2, 6, 9)}, "grey or RGB in .* got 2 channels from 0 to 0"),
+        ({"images": PIXELS * 255}, "in \\[0, 1\\], got 3 channels from 0.* to 25"),
+        ({"images": PIXELS - 0.5}, "got 3 channels from -0"),
+        ({"images": PIXELS[0]}, r"images must have shape \(N, C, h, w\), got \(3, 6, 9\)"),
+        ({"images": PIXELS * torch.nan}, "images holds NaN"),
+        ({"images": PIXELS[..., :4]}, r"at least 5 x 5, a place a pixel; got \(6, 4\)"),
+        ({"size": (3, 4)}, "a place a pixel"),
+        ({"names": ["one"]}, r"2 images need as many names, got \['one'\]"),
+        ({"receptive_field": 4}, "odd and positive, got 4"),
+        ({"receptive_field": -1}, "odd and positive, got -1"),
+        ({"weights": torch.full((1, 54, 54), 1 / 54)}, r"\(2, places, S\), got \(1, 54, 54\)"),
+        ({"weights": torch.full((2, 53, 54), 1 / 54)}, r"53 places are no grid of squares over \(6, 9\)"),
+        ({"weights": torch.full((2, 54, 55), 1 / 55)}, "55 keys are no grid"),
+        ({"weights": torch.full((2, 54, 54), 1.0)}, "sum to 1, got 54 with sums from 54 to 54"),
+        ({"weights": torch.tensor([2.0, -1.0]).repeat(2, 54, 27)}, "weights must be at least 2 and 0"),
+    ],
+)  # fmt: skip
+def test_pixel_attention_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        PixelAttention(**{"images": PIXELS, **change})
+
+
+@pytest.mark.parametrize(
+    ("traits", "message"),
+    [
+        ({"row": 6}, "row must lie between 0 and 5, got 6"),
+        ({"column": -1}, "column must lie between 0 and 8, got -1"),
+        ({"image": 2}, "image must lie between 0 and 1, got 2"),
+        ({"width": 0.0}, "width must lie between 0.01 and 0.5, got 0"),
+        ({"patch": 2}, "patch"),
+    ],
+)
+def test_pixel_attention_refuses_a_state(traits, message):
+    with pytest.raises(traitlets.TraitError, match=message):
+        PixelAttention(PIXELS, **traits)
+
+
+def test_pixel_attention_is_small_in_the_page():
+    scores = torch.randn(4, 256, 256, generator=torch.Generator().manual_seed(0))
+    explorer = PixelAttention(torch.rand(4, 1, 16, 16), (5 * scores).softmax(dim=-1))
+    state = json.dumps(explorer.get_state()["weights"]).encode()
+    assert len(gzip.compress(state)) < 400_000
 
 
 @pytest.mark.filterwarnings("error")

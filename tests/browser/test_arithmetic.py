@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from attn_utils.explorers import (
     KernelPooling,
     KernelWidth,
     MaskPainter,
+    PixelAttention,
     Positions,
     QueryAndKeys,
     Reach,
@@ -24,6 +26,7 @@ from attn_utils.explorers._pooling import effective_keys
 from attn_utils.explorers.reach import _short
 from attn_utils.kernels import KERNELS, leave_one_out_error, nadaraya_watson
 from attn_utils.positional import sinusoidal_encoding
+from attn_utils.vision import non_local_means
 
 WIDTHS = [1e-6, 0.01, 0.3, 1.0, 2.5, 100.0]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -369,6 +372,50 @@ def test_shuffled_outputs_and_words(javascript):
         state = {name: getattr(explorer, name) for name in explorer.driven}
         said = javascript(Positions, "m.describe(...a)", list("abcde"), held, state)
         assert said == explorer.describe()
+
+
+# ---- Pixels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patch", [1, 3, 5, 9])
+@pytest.mark.parametrize("width", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_weights_of_patches(javascript, patch, width, channels):
+    generator = torch.Generator().manual_seed(patch)
+    image = torch.rand(channels, 5, 8, generator=generator, dtype=torch.float64)
+    expression = (
+        "a[0].flatMap((_, r) => a[0][0].map((_, c) => m.patchWeights(a[1], r, c, a[2], a[3])))"
+    )
+    got = javascript(PixelAttention, expression, image[0], image, patch, width)
+    _, expected = non_local_means(image, patch, width, need_weights=True)
+    close(got, expected)
+
+
+@pytest.mark.parametrize("pool", [1, 2, 3])
+@pytest.mark.parametrize("field", [1, 3, 5])
+def test_pixel_attention_in_words(javascript, pool, field):
+    g, keys = torch.Generator().manual_seed(pool), [7 // pool, 9 // pool]
+    weights = torch.rand(1, 63, math.prod(keys), generator=g) ** 6
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    images = torch.rand(1, 3, 7, 9, generator=g)
+    explorer = PixelAttention(images, weights, receptive_field=field)
+    assert explorer.keyed == keys
+    expression = "m.describe(a[0], a[1], a[2])"
+    grid = {"pool": pool, "keys": keys, "field": field}
+
+    def same(explorer, means):
+        state = {"row": explorer.row, "column": explorer.column, **grid}
+        said = javascript(PixelAttention, expression, explorer.shown(), state, means)
+        pairs = zip(
+            re.split(r"(\d\.\d\d)", said), re.split(r"(\d\.\d\d)", explorer.describe()), strict=True
+        )
+        for one, other in pairs:  # sums of weights with four decimals may lie between two numbers
+            assert one == other or float(one) == pytest.approx(float(other), abs=0.0101)
+
+    for explorer.row, explorer.column in itertools.product(range(7), range(9)):
+        same(explorer, None)
+    if pool == 1:
+        same(PixelAttention(images, width=0.2, patch=3, receptive_field=field), [0.2, 3])
 
 
 # ---- Reach --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 
 import attn_utils.explorers
-from attn_utils.explorers import Alignment, AttentionHeads, Reach
+from attn_utils.explorers import Alignment, AttentionHeads, PixelAttention, Reach
 
 from .harness import SITE, drive, serve
 
@@ -90,6 +90,16 @@ CASES = [
         ignored="real=many&causal=maybe&when=never&flipped=1,2,3",
         clamped="real=-7",
         clamped_says="7 of 49 pairs are open",
+    ),
+    Case(
+        page="",
+        slug="pixel-attention",
+        figures=2,
+        link="image=1&row=3&column=20&width=0.3&patch=3",
+        says="Width 0.30, patches of 3 × 3: the pixel in row 4, column 21 gives itself",
+        ignored="image=second&row=&column=NaN&width=wide&patch=4&images=1&grid=1,1",
+        clamped="image=9&row=1e9&column=-4&width=1e9",
+        clamped_says="Width 0.50, patches of 5 × 5: the pixel in row 24, column 1 gives itself",
     ),
     Case(
         page="chapters/08-self-attention-and-position",
@@ -199,7 +209,31 @@ def heads() -> AttentionHeads:
     return AttentionHeads(examples)
 
 
-MADE = {"alignment": alignments, "attention-heads": heads, "reach": partial(Reach, kind="dilated")}
+def waves(noise: float = 0.05) -> torch.Tensor:
+    """Two colour images, (2, 3, 24, 32): stripes, and rings."""
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
+    phases = torch.stack([x / 2 + y / 9, (x - 12).hypot(y - 9) / 1.5])
+    colours = torch.tensor([0.0, 0.8, 1.9])[:, None, None]
+    images = 0.5 + 0.4 * torch.sin(phases[:, None] + colours)
+    return images + noise * torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+
+
+def learned_pixels() -> PixelAttention:
+    """Weights on 6 x 8 places over keys of 2 x 2 places each: every place looks at the key after its own."""
+    places = torch.arange(48)
+    own = places // 8 // 2 * 4 + places % 8 // 2
+    weights = torch.full((2, 48, 12), 0.02)
+    weights[:, places, (own + 1) % 12] = 0.78
+    return PixelAttention(waves(), weights, names=["stripes", "rings"], receptive_field=3)
+
+
+MADE = {
+    "alignment": alignments,
+    "attention-heads": heads,
+    "reach": partial(Reach, kind="dilated"),
+    "pixel-attention": lambda: PixelAttention(waves(), names=["stripes", "rings"]),
+    "pixel-attention-learned": learned_pixels,
+}
 
 
 @pytest.fixture(scope="module")
@@ -871,6 +905,81 @@ def test_long_sentences_of_heads_fit(shown_heads, kind, phone):
         assert box["x"] <= inside["x"]
         assert inside["x"] + inside["width"] <= box["x"] + box["width"]
     assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+# ---- Pixels -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pixels(show):
+    """The explorer of pixels at a state, with weights that are given or with non-local means."""
+
+    def open_page(state=None, learned=False, **options):
+        slug = "pixel-attention-learned" if learned else "pixel-attention"
+        return show(
+            dataclasses.replace(CASE["pixel-attention"], page="", slug=slug), state, **options
+        )
+
+    return open_page
+
+
+@pytest.mark.parametrize("phone", [True, False], ids=["phone", "desk"])
+@pytest.mark.parametrize("picture", [0, 1])
+def test_a_click_chooses_the_pixel_under_it(pixels, phone, picture):
+    shown = pixels(phone=phone)
+    canvas = shown.root.locator("canvas").nth(picture)
+    canvas.evaluate("(e) => e.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    box = canvas.bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(32 / 24, rel=0.02), "pixels are square"
+    for row, column in ((0, 0), (23, 31), (5, 20)):
+        at = (
+            box["x"] + box["width"] * (column + 0.5) / 32,
+            box["y"] + box["height"] * (row + 0.5) / 24,
+        )
+        (shown.page.touchscreen.tap if phone else shown.page.mouse.click)(*at)
+        assert f"the pixel in row {row + 1}, column {column + 1} gives" in shown.sentence()
+        assert [s.input_value() for s in shown.sliders.all()[:2]] == [str(row), str(column)]
+
+
+def pixel(shown, picture, row, column):
+    """Its colour in a canvas."""
+    expression = "(c, at) => [...c.getContext('2d').getImageData(...at, 1, 1).data.slice(0, 3)]"
+    return shown.root.locator("canvas").nth(picture).evaluate(expression, [column, row])
+
+
+def test_colours_are_the_weights_and_the_square(pixels):
+    shown = pixels("row=3&column=20&width=0.3&patch=3&image=1")
+    explorer = PixelAttention(waves(), image=1, row=3, column=20, width=0.3, patch=3)
+    weights = (explorer.shown() / explorer.shown().max()).reshape(24, 32)
+    image = 255 * explorer.double("images")[1]
+    for row, column in ((3, 20), (3, 22), (3, 23), (6, 20), (11, 4), (23, 31)):
+        share = weights[row, column]
+        wanted = (1 - share) * 0.6 * image[:, row, column].mean() + share * torch.tensor(
+            [253, 231, 37]
+        )
+        torch.testing.assert_close(
+            torch.tensor(pixel(shown, 0, row, column)).double(), wanted.double(), atol=1.01, rtol=0
+        )
+        lit = abs(row - 3) <= 2 and abs(column - 20) <= 2
+        torch.testing.assert_close(
+            torch.tensor(pixel(shown, 1, row, column)).double(),
+            image[:, row, column] * (1 if lit else 0.35), atol=1.01, rtol=0,
+        )  # fmt: skip
+
+
+def test_weights_that_are_given(pixels):
+    shown = pixels("image=1&row=1&column=2", learned=True)
+    assert shown.sliders.count() == 2
+    assert shown.sentence() == (
+        "The place in row 2, column 3 gives itself 0.02 and, elsewhere, most to rows 1–2, columns 5–6: 0.78. "
+        "A convolution of 3 × 3 would not reach it; 0.92 of the weight lies beyond."
+    )
+    yellow = [253, 231, 37]
+    assert pixel(shown, 0, 0, 16) == pixel(shown, 0, 7, 23) == yellow
+    assert yellow not in [pixel(shown, 0, 0, 15), pixel(shown, 0, 8, 23), pixel(shown, 0, 7, 24)]
+    before = shown.look()
+    shown.root.get_by_role("combobox").select_option("stripes")
+    assert shown.look()[0] != before[0]
 
 
 # ---- For everybody ------------------------------------------------------------------------------
