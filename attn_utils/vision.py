@@ -271,7 +271,7 @@ def _in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """
     q, k, v = q * k.shape[-1] ** -0.5, k.mT.contiguous(), v.contiguous()
     images = max(1, _CHUNK // (q.shape[1] * k.shape[2]))
-    rows = max(1, _CHUNK // (min(images, len(q)) * k.shape[2]))
+    rows = max(1, _CHUNK // k.shape[2])
     parts = zip(*(x.split(images) for x in (q, k, v)), strict=True)
     blocks = [[_recomputed(_mix, rest, *kv) for rest in q.split(rows, 1)] for q, *kv in parts]
     return torch.cat([torch.cat(block, dim=1) for block in blocks])

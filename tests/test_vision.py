@@ -434,15 +434,16 @@ class Largest(TorchDispatchMode):
         return made
 
 
-def test_the_map_is_never_made():
-    """The map of 4,608 places would be 85 MB."""
+@pytest.mark.parametrize("shape", [(1, 16, 48, 96), (80, 8, 16, 16)], ids=str)
+def test_the_map_is_never_made(shape):
+    """One large map of 85 MB, or many small ones of 21 MB together."""
     largest = {}
     for need_weights in (True, False):
         with Largest() as seen:
-            y, _ = SelfAttention2d(16)(torch.randn(1, 16, 48, 96), need_weights)
+            y, _ = SelfAttention2d(shape[1])(torch.randn(shape), need_weights)
             y.square().sum().backward()
         largest[need_weights] = seen.size
-    assert largest[True] == 4 * 4608**2
+    assert largest[True] == 4 * shape[0] * (shape[2] * shape[3]) ** 2
     assert largest[False] < 3e6
 
 
@@ -518,6 +519,19 @@ def test_shapes_of_the_network(attention, channels, size, grid):
     places = grid[0] * grid[1]
     assert (weights.shape == (2, places, places)) if attention else weights is None
     assert net(x)[1] is None
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_network_is_its_parts(attention):
+    torch.manual_seed(0)
+    net, x = AttentionCNN(3, 5, (4, 8), attention).eval(), torch.rand(2, 3, 9, 8)
+    stage = ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert [type(m).__name__ for m in net.before] == [*stage, "MaxPool2d", *stage]
+    assert [type(m).__name__ for m in net.after] == stage
+    if attention:
+        nn.init.constant_(net.block.gate, 1.0)
+    grid, _ = net.block(net.before(x))
+    torch.testing.assert_close(net(x)[0], net.head(net.after(grid).mean(dim=3).mean(dim=2)))
 
 
 def test_pooled_keys_of_the_network():

@@ -1,6 +1,6 @@
 // Explorer 11: where does a place of an image look, and what would a convolution see?
 
-const PATCHES = [1, 3, 5, 7, 9];
+const PATCHES = [1, 3, 5, 7];
 
 /** The pixel that stands for number i of n where a border is a mirror. */
 const mirrored = (i, n) => (i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i);
@@ -118,7 +118,7 @@ function render({ model, el }) {
     square.white(row - reach, column - reach, field);
     map.legend.textContent = `yellow: weight, at most ${format(top)} · red: the place · white: most elsewhere`;
     menu.selectedIndex = image;
-    [image, row, column, scale, side].forEach((value, i) => inputs[i]?.show(value));
+    [image, row, column, scale, String(side)].forEach((value, i) => inputs[i]?.show(value));
     return describe(weights, state, means && [scale, side]);
   }
   const place = { min: 0, step: 1, toText: (i) => String(i + 1) };
@@ -130,7 +130,7 @@ function render({ model, el }) {
   if (means) {
     inputs.push(
       slider({ label: "Width", min: 0.01, max: 0.5, step: 0.01, toText: (x) => x.toFixed(2), onInput: (width) => frame.set({ width }) }),
-      slider({ label: "Patch", min: 1, max: 9, step: 2, toText: (p) => `${p} × ${p}`, onInput: (patch) => frame.set({ patch }) }));
+      choice({ label: "Patch", options: Object.fromEntries(PATCHES.map((p) => [p, `${p} × ${p}`])), onInput: (patch) => frame.set({ patch }) }));
     Object.assign(state, { width: numberBetween(0.01, 0.5), patch: (given) => oneOf(PATCHES)(Number(given)) });
   }
   const menus = names.length > 1 ? [element("label", { class: "attn-menu" }, "Image", menu)] : [];

@@ -36,7 +36,7 @@ class PixelAttention(Explorer):
     """The weights of one place of an image, over the image, beside the square that a convolution reads.
 
     The reader drives ``image``, ``row`` and ``column`` (from 0, of the grid of places), and with non-local means
-    ``width`` (0.01 to 0.5) and ``patch`` (1, 3, 5, 7 or 9), too. With weights that are given, the name in links is
+    ``width`` (0.01 to 0.5) and ``patch`` (1, 3, 5 or 7), too. With weights that are given, the name in links is
     ``pixel-attention-learned``, so that a page has room for one of each kind.
 
     Args:
@@ -62,7 +62,7 @@ class PixelAttention(Explorer):
     images, weights, names, grid, keyed = (traitlets.List().tag(sync=True) for _ in range(5))
     field, image, row, column = (traitlets.Int().tag(sync=True) for _ in range(4))
     width = Bounded(0.1, 0.01, 0.5)
-    patch = traitlets.Enum([1, 3, 5, 7, 9], default_value=5).tag(sync=True)
+    patch = traitlets.Enum([1, 3, 5, 7], default_value=5).tag(sync=True)
 
     def __init__(
         self,

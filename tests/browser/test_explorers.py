@@ -95,7 +95,7 @@ CASES = [
         page="",
         slug="pixel-attention",
         figures=2,
-        link="image=1&row=3&column=20&width=0.3&patch=3",
+        link="row=3&column=20&width=0.3&patch=3",
         says="Width 0.30, patches of 3 × 3: the pixel in row 4, column 21 gives itself",
         ignored="image=second&row=&column=NaN&width=wide&patch=4&images=1&grid=1,1",
         clamped="image=9&row=1e9&column=-4&width=1e9",
@@ -210,8 +210,8 @@ def heads() -> AttentionHeads:
 
 
 def waves(noise: float = 0.05) -> torch.Tensor:
-    """Two colour images, (2, 3, 24, 32): stripes, and rings."""
-    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
+    """Two colour images, (2, 3, 24, 40): stripes, and rings."""
+    y, x = torch.meshgrid(torch.arange(24.0), torch.arange(40.0), indexing="ij")
     phases = torch.stack([x / 2 + y / 9, (x - 12).hypot(y - 9) / 1.5])
     colours = torch.tensor([0.0, 0.8, 1.9])[:, None, None]
     images = 0.5 + 0.4 * torch.sin(phases[:, None] + colours)
@@ -219,11 +219,11 @@ def waves(noise: float = 0.05) -> torch.Tensor:
 
 
 def learned_pixels() -> PixelAttention:
-    """Weights on 6 x 8 places over keys of 2 x 2 places each: every place looks at the key after its own."""
-    places = torch.arange(48)
-    own = places // 8 // 2 * 4 + places % 8 // 2
-    weights = torch.full((2, 48, 12), 0.02)
-    weights[:, places, (own + 1) % 12] = 0.78
+    """Weights on 6 x 10 places over keys of 2 x 2 places each: every place looks at the key after its own."""
+    places = torch.arange(60)
+    own = places // 10 // 2 * 5 + places % 10 // 2
+    weights = torch.full((2, 60, 15), 0.02)
+    weights[:, places, (own + 1) % 15] = 0.72
     return PixelAttention(waves(), weights, names=["stripes", "rings"], receptive_field=3)
 
 
@@ -930,10 +930,10 @@ def test_a_click_chooses_the_pixel_under_it(pixels, phone, picture):
     canvas = shown.root.locator("canvas").nth(picture)
     canvas.evaluate("(e) => e.scrollIntoView({ block: 'center', behavior: 'instant' })")
     box = canvas.bounding_box()
-    assert box["width"] / box["height"] == pytest.approx(32 / 24, rel=0.02), "pixels are square"
-    for row, column in ((0, 0), (23, 31), (5, 20)):
+    assert box["width"] / box["height"] == pytest.approx(40 / 24, rel=0.02), "pixels are square"
+    for row, column in ((0, 0), (23, 39), (5, 20)):
         at = (
-            box["x"] + box["width"] * (column + 0.5) / 32,
+            box["x"] + box["width"] * (column + 0.5) / 40,
             box["y"] + box["height"] * (row + 0.5) / 24,
         )
         (shown.page.touchscreen.tap if phone else shown.page.mouse.click)(*at)
@@ -943,16 +943,20 @@ def test_a_click_chooses_the_pixel_under_it(pixels, phone, picture):
 
 def pixel(shown, picture, row, column):
     """Its colour in a canvas."""
-    expression = "(c, at) => [...c.getContext('2d').getImageData(...at, 1, 1).data.slice(0, 3)]"
+    expression = """(canvas, at) => {
+      const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+      copy.drawImage(canvas, 0, 0);
+      return [...copy.getImageData(...at, 1, 1).data.slice(0, 3)];
+    }"""
     return shown.root.locator("canvas").nth(picture).evaluate(expression, [column, row])
 
 
 def test_colours_are_the_weights_and_the_square(pixels):
     shown = pixels("row=3&column=20&width=0.3&patch=3&image=1")
     explorer = PixelAttention(waves(), image=1, row=3, column=20, width=0.3, patch=3)
-    weights = (explorer.shown() / explorer.shown().max()).reshape(24, 32)
+    weights = (explorer.shown() / explorer.shown().max()).reshape(24, 40)
     image = 255 * explorer.double("images")[1]
-    for row, column in ((3, 20), (3, 22), (3, 23), (6, 20), (11, 4), (23, 31)):
+    for row, column in ((3, 20), (3, 22), (3, 23), (6, 20), (11, 4), (23, 39)):
         share = weights[row, column]
         wanted = (1 - share) * 0.6 * image[:, row, column].mean() + share * torch.tensor(
             [253, 231, 37]
@@ -971,7 +975,7 @@ def test_weights_that_are_given(pixels):
     shown = pixels("image=1&row=1&column=2", learned=True)
     assert shown.sliders.count() == 2
     assert shown.sentence() == (
-        "The place in row 2, column 3 gives itself 0.02 and, elsewhere, most to rows 1–2, columns 5–6: 0.78. "
+        "The place in row 2, column 3 gives itself 0.02 and, elsewhere, most to rows 1–2, columns 5–6: 0.72. "
         "A convolution of 3 × 3 would not reach it; 0.92 of the weight lies beyond."
     )
     yellow = [253, 231, 37]
