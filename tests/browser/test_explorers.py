@@ -12,14 +12,13 @@ import html
 import itertools
 import json
 import re
-from functools import partial
 
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 
 import attn_utils.explorers
-from attn_utils.explorers import Alignment, AttentionHeads, PixelAttention, Reach
+from attn_utils.explorers import Alignment, AttentionHeads, PixelAttention
 
 from .harness import SITE, drive, serve
 
@@ -123,7 +122,7 @@ CASES = [
         plane=True,
     ),
     Case(
-        page="",
+        page="chapters/11-three-ways-to-read-a-sequence",
         slug="reach",
         figures=2,
         link="kind=recurrent&n=8192&d=128&layers=1&back=0",
@@ -230,7 +229,6 @@ def learned_pixels() -> PixelAttention:
 MADE = {
     "alignment": alignments,
     "attention-heads": heads,
-    "reach": partial(Reach, kind="dilated"),
     "pixel-attention": lambda: PixelAttention(waves(), names=["stripes", "rings"]),
     "pixel-attention-learned": learned_pixels,
 }
