@@ -630,8 +630,9 @@ def test_pixel_attention_of_non_local_means(row, column, patch):
     near = max(abs(r - row), abs(c - column)) <= 2
     assert explorer.describe() == (
         f"Width 0.30, patches of {patch} × {patch}: the pixel in row {row + 1}, column {column + 1} gives itself "
-        f"{own:.2f} and, elsewhere, most to row {r + 1}, column {c + 1}: {most:.2f}. A convolution of 5 × 5 would "
-        f"{'' if near else 'not '}reach it; {beyond:.2f} of the weight lies beyond."
+        f"{100 * own:.1f} % of its weight and, elsewhere, most to row {r + 1}, column {c + 1}: {100 * most:.1f} %. "
+        "A convolution of 5 × 5 would "
+        f"{'' if near else 'not '}reach it; {100 * beyond:.1f} % of the weight lies beyond."
     )
 
 
@@ -664,13 +665,16 @@ def test_pixel_attention_in_words():
     weights = torch.zeros(1, 24, 6)  # 4 x 6 places, 2 x 3 keys
     weights[0, :, 0], weights[0, :, 5] = 0.25, 0.75
     explorer = PixelAttention(torch.zeros(1, 3, 8, 12), weights, receptive_field=3, row=0, column=1)
-    said = "The place in row 1, column 2 gives itself 0.25 and, elsewhere, most to rows 3–4, columns 5–6: 0.75. "
     assert explorer.describe() == (
-        f"{said}A convolution of 3 × 3 would not reach it; 0.75 of the weight lies beyond."
+        "The place in row 1, column 2 gives itself 25.0 % of its weight and, elsewhere, most to "
+        "rows 3–4, columns 5–6: 75.0 %. A convolution of 3 × 3 would not reach it; 75.0 % of the weight lies beyond."
     )
     explorer.row, explorer.column = 1, 3
-    assert "gives itself 0.00 and, elsewhere, most to rows 3–4, columns 5–6" in explorer.describe()
-    assert explorer.describe().endswith("would reach it; 0.25 of the weight lies beyond.")
+    assert (
+        "gives itself 0.0 % of its weight and, elsewhere, most to rows 3–4, columns 5–6"
+        in explorer.describe()
+    )
+    assert explorer.describe().endswith("would reach it; 25.0 % of the weight lies beyond.")
 
 
 @pytest.mark.parametrize(

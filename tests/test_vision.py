@@ -665,6 +665,9 @@ def test_dropout_of_the_vision_transformer_in_training_only():
     assert not torch.equal(made(x)[0], made(x)[0])
     made.layers = nn.ModuleList()
     assert not torch.equal(made(x)[0], made(x)[0]), "the embeddings are dropped, too"
+    made = vit(dropout=0.5).train()
+    made.dropout = nn.Identity()
+    assert not torch.equal(made(x)[0], made(x)[0]), "the layers drop, too"
 
 
 @pytest.mark.parametrize("size", [(5, 6), (4, 7)])

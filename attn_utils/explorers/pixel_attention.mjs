@@ -1,6 +1,7 @@
 // Explorer 11: where does a place of an image look, and what would a convolution see?
 
 const PATCHES = [1, 3, 5, 7];
+const YELLOW = [253, 231, 37];
 
 /** The pixel that stands for number i of n where a border is a mirror. */
 const mirrored = (i, n) => (i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i);
@@ -14,7 +15,7 @@ export function patchWeights(image, row, column, patch, width) {
   const steps = Array.from({ length: patch }, (_, i) => i - reach);
   const heights = steps.map((d) => Math.exp(-8 * (d / Math.max(patch - 1, 1)) ** 2));
   const total = heights.reduce((a, b) => a + b, 0) ** 2 * image.length;
-  const squared = new Array(h * w).fill(0);
+  const squared = new Float64Array(h * w);
   for (const plane of image) {
     steps.forEach((dx, j) => {
       const columns = plane[0].map((_, x) => mirrored(x + dx, w));
@@ -22,12 +23,15 @@ export function patchWeights(image, row, column, patch, width) {
         const [own, share] = [plane[mirrored(row + dy, h)][columns[column]], (heights[i] * heights[j]) / total];
         for (let y = 0; y < h; y++) {
           const line = plane[mirrored(y + dy, h)];
-          for (let x = 0; x < w; x++) squared[y * w + x] += share * (line[columns[x]] - own) ** 2;
+          for (let x = 0; x < w; x++) {
+            const difference = line[columns[x]] - own;
+            squared[y * w + x] += share * difference * difference;
+          }
         }
       });
     });
   }
-  return softmax(squared.map((s) => -s / (2 * width * width)));
+  return softmax(Array.from(squared, (s) => -s / (2 * width * width)));
 }
 
 /**
@@ -46,29 +50,24 @@ export function spread(weights, { row, column, pool, keys, field }) {
 
 const named = (name, i, pool) => (pool === 1 ? `${name} ${i + 1}` : `${name}s ${i * pool + 1}–${(i + 1) * pool}`);
 
-/** The sentence; `means` is [width, patch] where the weights are those of non-local means. */
-export function describe(weights, state, means) {
-  const { row, column, pool, keys, field } = state;
-  const { own, most, largest, reached, beyond } = spread(weights, state);
+const percent = (weight) => `${(100 * weight).toFixed(1)} %`;
+
+/** The sentence for what `spread` gave; `means` is [width, patch] where the weights are those of non-local means. */
+export function describe({ own, most, largest, reached, beyond }, { row, column, pool, keys, field }, means) {
   const kernel = means ? `Width ${means[0].toFixed(2)}, patches of ${means[1]} × ${means[1]}: the pixel` : "The place";
   const there = `${named("row", Math.floor(most / keys[1]), pool)}, ${named("column", most % keys[1], pool)}`;
-  return `${kernel} in row ${row + 1}, column ${column + 1} gives itself ${own.toFixed(2)} and, elsewhere, most to ${there}: ` +
-    `${largest.toFixed(2)}. A convolution of ${field} × ${field} would ${reached ? "" : "not "}reach it; ${beyond.toFixed(2)} of the weight lies beyond.`;
+  return `${kernel} in row ${row + 1}, column ${column + 1} gives itself ${percent(own)} of its weight and, elsewhere, most to ${there}: ` +
+    `${percent(largest)}. A convolution of ${field} × ${field} would ${reached ? "" : "not "}reach it; ${percent(beyond)} of the weight lies beyond.`;
 }
 
-/** Paint an image (rows × columns of [red, green, blue]), each pixel as `shade` makes it. */
-function paint(canvas, image, shade) {
-  const [h, w] = [image.length, image[0].length];
+/** Paint an image of the shape [rows, columns]: `shade(data, i, y, x)` writes red, green and blue of a pixel from data[i] on. */
+function paint(canvas, [h, w], shade) {
   if (canvas.width !== w) canvas.width = w;
   if (canvas.height !== h) canvas.height = h;
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(w, h);
-  let i = 0;
-  image.forEach((line, y) => line.forEach((rgb, x) => {
-    const shaded = shade(rgb, y, x);
-    for (let c = 0; c < 3; c++) pixels.data[i++] = shaded[c];
-    pixels.data[i++] = 255;
-  }));
+  pixels.data.fill(255);
+  for (let y = 0, i = 0; y < h; y++) for (let x = 0; x < w; x++, i += 4) shade(pixels.data, i, y, x);
   context.putImageData(pixels, 0, 0);
 }
 
@@ -91,7 +90,7 @@ function render({ model, el }) {
   const means = !learned.length;
   const [pool, reach] = [Math.floor(grid[0] / keys[0]), (field - 1) / 2];
   const shape = [images[0][0].length, images[0][0][0].length];
-  const colours = images.map((planes) => planes[0].map((line, y) => line.map((_, x) => [0, 1, 2].map((c) => 255 * planes[c % planes.length][y][x]))));
+  const colours = images.map((planes) => planes[0].flatMap((line, y) => line.flatMap((_, x) => [0, 1, 2, 0].map((c) => 255 * planes[c % planes.length][y][x]))));
   // Which row (column) of places and of keys a row (column) of pixels belongs to.
   const places = shape.map((count, axis) => Array.from({ length: count }, (_, i) => Math.floor((i * grid[axis]) / count)));
   const keyed = places.map((row) => row.map((place) => Math.floor(place / pool)));
@@ -102,16 +101,18 @@ function render({ model, el }) {
   function draw({ image, row, column, width: scale, patch: side }) {
     const weights = means ? patchWeights(images[image], row, column, side, scale) : learned[image][row * grid[1] + column];
     const state = { row, column, pool, keys, field };
-    const { most } = spread(weights, state);
-    const top = Math.max(...weights);
-    paint(map.canvas, colours[image], ([r, g, b], y, x) => { // yellow over a darker grey
+    const read = spread(weights, state);
+    const [top, { most }, rgb] = [Math.max(...weights), read, colours[image]];
+    paint(map.canvas, shape, (data, i, y, x) => { // yellow over a darker grey
       const inside = keyed[0][y] < keys[0] && keyed[1][x] < keys[1];
       const share = inside ? weights[keyed[0][y] * keys[1] + keyed[1][x]] / top : 0;
-      const grey = 0.2 * (r + g + b) * (1 - share);
-      return [grey + 253 * share, grey + 231 * share, grey + 37 * share];
+      const grey = 0.2 * (rgb[i] + rgb[i + 1] + rgb[i + 2]);
+      for (let c = 0; c < 3; c++) data[i + c] = grey + (YELLOW[c] - grey) * share;
     });
     const lit = [row, column].map((at, axis) => places[axis].map((place) => Math.abs(place - at) <= reach));
-    paint(square.canvas, colours[image], (rgb, y, x) => (lit[0][y] && lit[1][x] ? rgb : rgb.map((c) => 0.35 * c)));
+    paint(square.canvas, shape, (data, i, y, x) => {
+      for (let c = 0; c < 3; c++) data[i + c] = (lit[0][y] && lit[1][x] ? 1 : 0.35) * rgb[i + c];
+    });
     map.red(row, column, 1);
     map.white(Math.floor(most / keys[1]) * pool, (most % keys[1]) * pool, pool);
     square.red(row, column, 1);
@@ -119,7 +120,7 @@ function render({ model, el }) {
     map.legend.textContent = `yellow: weight, at most ${format(top)} · red: the place · white: most elsewhere`;
     menu.selectedIndex = image;
     [image, row, column, scale, String(side)].forEach((value, i) => inputs[i]?.show(value));
-    return describe(weights, state, means && [scale, side]);
+    return describe(read, state, means && [scale, side]);
   }
   const place = { min: 0, step: 1, toText: (i) => String(i + 1) };
   const menu = element("select", { change: () => frame.set({ image: menu.selectedIndex }) }, ...names.map((name) => element("option", {}, name)));

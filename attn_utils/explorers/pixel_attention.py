@@ -122,10 +122,11 @@ class PixelAttention(Explorer):
         r, c = (places[most] + 1).tolist()
         there = named.format(*((r, c) if pool == 1 else (r, r + pool - 1, c, c + pool - 1)))
         kernel = f"Width {self.width:.2f}, patches of {self.patch} × {self.patch}: the pixel"
+        said = [f"{100 * w:.1f} %" for w in (weights[own], weights[most], weights[~reached].sum())]
         return (
             f"{'The place' if self.weights else kernel} in row {self.row + 1}, column {self.column + 1} gives itself "
-            f"{weights[own]:.2f} and, elsewhere, most to {there}: {weights[most]:.2f}. A convolution of {k} × {k} "
-            f"would {'' if reached[most] else 'not '}reach it; {weights[~reached].sum():.2f} of the weight lies beyond."
+            f"{said[0]} of its weight and, elsewhere, most to {there}: {said[1]}. A convolution of {k} × {k} "
+            f"would {'' if reached[most] else 'not '}reach it; {said[2]} of the weight lies beyond."
         )
 
     def draw(self, figure: Figure) -> None:

@@ -973,8 +973,9 @@ def test_weights_that_are_given(pixels):
     shown = pixels("image=1&row=1&column=2", learned=True)
     assert shown.sliders.count() == 2
     assert shown.sentence() == (
-        "The place in row 2, column 3 gives itself 0.02 and, elsewhere, most to rows 1–2, columns 5–6: 0.72. "
-        "A convolution of 3 × 3 would not reach it; 0.92 of the weight lies beyond."
+        "The place in row 2, column 3 gives itself 2.0 % of its weight and, elsewhere, most to "
+        "rows 1–2, columns 5–6: 72.0 %. "
+        "A convolution of 3 × 3 would not reach it; 92.0 % of the weight lies beyond."
     )
     yellow = [253, 231, 37]
     assert pixel(shown, 0, 0, 16) == pixel(shown, 0, 7, 23) == yellow
