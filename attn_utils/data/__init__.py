@@ -7,7 +7,7 @@ from attn_utils.data._batches import BOS, EOS, PAD, UNK, Batch, Vocab, batches
 from attn_utils.data._pairs import Pair, split_pairs
 from attn_utils.data.dates import date_corpus
 from attn_utils.data.grammar import french_text, grammar_corpus, grammar_splits, korean_text
-from attn_utils.data.images import digits
+from attn_utils.data.images import cifar10, digits
 from attn_utils.data.tatoeba import tatoeba
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Pair",
     "Vocab",
     "batches",
+    "cifar10",
     "date_corpus",
     "digits",
     "french_text",
