@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attn_utils.attention import scaled_dot_product_attention
-from attn_utils.kernels import _CHUNK, _recomputed, gaussian, nadaraya_watson
+from attn_utils.kernels import gaussian, nadaraya_watson
 from attn_utils.transformer import TransformerEncoderLayer
 
 _LARGEST = 10.0  # noise takes an image out of [0, 1], but not so far
@@ -128,11 +128,10 @@ class SelfAttention2d(nn.Module):
         """
         _check_grid(x, self.q_proj.in_channels, self.pool)
         pooled = (F.max_pool2d(proj(x), self.pool) for proj in (self.k_proj, self.v_proj))
-        q, k, v = (grid.flatten(2).transpose(1, 2) for grid in (self.q_proj(x), *pooled))
-        if need_weights or x.device.type != "cpu":
-            mixed, weights = scaled_dot_product_attention(q, k, v, need_weights=need_weights)
-        else:
-            mixed, weights = _in_blocks(q, k, v), None
+        grids = (self.q_proj(x), *pooled)
+        # In order of places, or PyTorch falls back to a slower kernel that does hold the map.
+        q, k, v = (grid.flatten(2).transpose(1, 2).contiguous() for grid in grids)
+        mixed, weights = scaled_dot_product_attention(q, k, v, need_weights=need_weights)
         answer = self.out_proj(mixed.transpose(1, 2).unflatten(2, x.shape[2:]))  # (B, C, h, w)
         return x + (answer if self.gate is None else self.gate * answer), weights
 
@@ -261,25 +260,6 @@ class VisionTransformer(nn.Module):
             tokens, weights = layer(tokens, need_weights=need_weights)
             maps.append(weights)
         return self.head(self.norm(tokens[:, 0])), maps if need_weights else None
-
-
-def _in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q kᵀ / √E) v, (B, L, Ev), over a few images or queries at a time, once more in the backward pass.
-
-    The kernel that PyTorch has for this on a CPU wants as many features in a key as in a value, which is four times
-    as many as there are, and is slower even than the whole map.
-    """
-    q, k, v = q * k.shape[-1] ** -0.5, k.mT.contiguous(), v.contiguous()
-    images = max(1, _CHUNK // (q.shape[1] * k.shape[2]))
-    rows = max(1, _CHUNK // k.shape[2])
-    parts = zip(*(x.split(images) for x in (q, k, v)), strict=True)
-    blocks = [[_recomputed(_mix, rest, *kv) for rest in q.split(rows, 1)] for q, *kv in parts]
-    return torch.cat([torch.cat(block, dim=1) for block in blocks])
-
-
-def _mix(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k) v of q (B, L, E), k (B, E, S) and v (B, S, Ev)."""
-    return torch.softmax(q @ k, dim=-1) @ v
 
 
 class _Local(nn.Module):
