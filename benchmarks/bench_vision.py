@@ -6,7 +6,8 @@ The sides of a comparison take turns in one process, in changing order; a ratio 
 memory is taken in a process of its own. One thread unless told otherwise. The whole takes about three minutes.
 
 - grid: `SelfAttention2d(64)`, forward and backward, on (8, 64, 64, 64) and on smaller grids: without the map, with it
-  (`need_weights=True`), and without it where the places are not in order in memory, as they come out of a convolution
+  (`need_weights=True`), and without it where the features of a place
+  lie apart in memory, as they come out of a convolution (`not in order`)
 - means: `non_local_means` of the colour cat (300 x 451, patches of 5 x 5, window of 13 x 13) beside scikit-image's two
   modes at the same parameters; ``difference`` is the largest to the exact one
 """
@@ -52,7 +53,7 @@ def grid_job(name: str, shape: tuple[int, ...]) -> Callable:
 
 
 def means_job(name: str, scale: float) -> Callable:
-    """The cat without its noise; ``scale`` takes a part of it."""
+    """Denoise the cat; ``scale`` takes a part of it."""
     import skimage.data
     from skimage.restoration import denoise_nl_means
 
