@@ -9,6 +9,7 @@ import pytest
 import yaml
 from support import CHAPTERS, NOTEBOOKS, ROOT, code_cells, name_of, parse, read, tags
 
+from attn_utils import explorers
 from tools import repo
 
 MAX_CELL_LINES = 25
@@ -128,6 +129,21 @@ def test_in_the_table_of_contents(path):
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     entries = re.findall(r"'(?:file|root)': '([^']+)'", str(toc))
     assert f"chapters/{path.stem}" in [entry.removesuffix(".ipynb") for entry in entries]
+
+
+@each_chapter
+def test_listed(path):
+    """The introduction and the page for teachers name every chapter."""
+    for page in ("intro.md", "teaching.md"):
+        assert f"({path.name})" in (ROOT / "chapters" / page).read_text("utf-8"), page
+
+
+def test_every_explorer_is_listed():
+    page = (ROOT / "chapters/explorers.md").read_text("utf-8")
+    for name in explorers.__all__:
+        slug = getattr(explorers, name).slug.default_value
+        (chapter,) = re.findall(rf'href="([\w-]+)\.html#{slug}"', page)
+        assert f"{name}(" in (ROOT / f"chapters/{chapter}.ipynb").read_text("utf-8"), name
 
 
 @each_notebook
