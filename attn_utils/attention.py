@@ -220,7 +220,11 @@ def _fused(
 
 
 def _pad(x: Tensor, features: int) -> Tensor:
-    """x (..., n, some) with zeros up to (..., n, features)."""
+    """x (..., n, some) with zeros up to (..., n, features), which lie side by side in memory.
+
+    Else PyTorch silently takes a slower way, which holds the matrix.
+    """
+    x = x if x.stride(-1) == 1 else x.contiguous()
     return x if x.shape[-1] == features else F.pad(x, (0, features - x.shape[-1]))
 
 

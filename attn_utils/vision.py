@@ -128,9 +128,7 @@ class SelfAttention2d(nn.Module):
         """
         _check_grid(x, self.q_proj.in_channels, self.pool)
         pooled = (F.max_pool2d(proj(x), self.pool) for proj in (self.k_proj, self.v_proj))
-        grids = (self.q_proj(x), *pooled)
-        # The features of a place side by side, or PyTorch takes a kernel that is slower and holds the map.
-        q, k, v = (grid.flatten(2).transpose(1, 2).contiguous() for grid in grids)
+        q, k, v = (grid.flatten(2).transpose(1, 2) for grid in (self.q_proj(x), *pooled))
         mixed, weights = scaled_dot_product_attention(q, k, v, need_weights=need_weights)
         answer = self.out_proj(mixed.transpose(1, 2).unflatten(2, x.shape[2:]))  # (B, C, h, w)
         return x + (answer if self.gate is None else self.gate * answer), weights

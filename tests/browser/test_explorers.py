@@ -1079,7 +1079,9 @@ def test_the_live_explorer_takes_the_place_of_the_still_picture(again, case):
 def test_without_javascript_the_still_picture_stands(show, case):
     shown = show(case, java_script_enabled=False, wait=False, allow=[r"/_static/scripts/.* csp"])
     assert shown.root.count() == 0
-    still = shown.page.locator(f".explorer-still img[alt^={case.slug.title().replace('-', '')}]")
+    still = shown.page.locator(
+        f".explorer-still img[alt^={case.slug.title().replace('-', '')}]"
+    ).first
     assert still.is_visible()
     assert still.bounding_box()["width"] > 300
     assert still.bounding_box()["height"] > 100
