@@ -16,15 +16,14 @@ import argparse
 import json
 import multiprocessing
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 
 import torch
 import torch.nn.functional as F
+from memory import peak_mb
 
 HEADS, HEAD_DIM = 4, 64
 BATCH, HIDDEN = 4, 256
@@ -107,12 +106,6 @@ def job(run: Callable, inputs: list, wanted: list, backward: bool) -> Callable:
 
 def make_job(contest: str, *case) -> Callable:
     return (additive_job if contest == "additive" else attention_job)(contest, *case)
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process so far, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def extra_mb(

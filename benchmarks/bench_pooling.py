@@ -8,7 +8,6 @@ Each contender runs in a process of its own, so that its peak memory is its own.
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
+from memory import peak_mb
 
 WIDTHS = (0.5, 0.05)
 
@@ -69,12 +69,6 @@ CONTENDERS = {
     "course code": course_code,
     "statsmodels": statsmodels,
 }
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process so far, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def measure(name: str, width: float, queries: int, keys: int, repeats: int) -> dict:

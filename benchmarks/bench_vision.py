@@ -18,15 +18,14 @@ import json
 import math
 import multiprocessing
 import platform
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from unittest import mock
 
 import torch
+from memory import peak_mb
 
 GRIDS = [(8, 64, 64, 64), (32, 64, 28, 28), (64, 64, 16, 16)]  # images, channels, rows, columns
 PATCH, WINDOW, WIDTH = 5, 13, 0.08
@@ -74,12 +73,6 @@ CONTESTS = {
     "grid": (grid_job, ["no map", "map", "not in order"], GRIDS),
     "means": (means_job, ["attn_utils", "scikit-image slow", "scikit-image fast"], [1.0]),
 }
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process so far, in MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def extra_mb(contest: str, name: str, case: object, threads: int) -> float:

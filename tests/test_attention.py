@@ -1,8 +1,6 @@
 """Attention against plain loops and PyTorch's own, explicit and fused, with every mask."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from torch import nn
 from attn_utils.attention import MultiHeadAttention, attention, scaled_dot_product_attention
 from attn_utils.masking import causal_mask, padding_mask
 from attn_utils.scoring import DotProduct
+from benchmarks.memory import extra_mb
 
 BOTH = pytest.mark.parametrize("need_weights", [True, False], ids=["explicit", "fused"])
 
@@ -197,13 +196,11 @@ def test_dropout_changes_nothing_on_average(need_weights):
 
 
 MEMORY = """
-import re, sys, torch
+import sys, torch
 from attn_utils.attention import scaled_dot_product_attention
 from attn_utils.masking import padding_mask
+from benchmarks.memory import peak_mb
 torch.set_num_threads(1)
-def peak():
-    status = open("/proc/self/status").read()  # getrusage would give the parent's peak, if that was higher
-    return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
 case = sys.argv[1]
 shape = (2, 4096, 32) if case == "three dimensions" else (1, 2, 4096, 32)
 query, key = torch.randn(shape), torch.randn(shape)
@@ -212,18 +209,16 @@ mask = padding_mask(torch.tensor([4000, 90]), 4096) if case == "three dimensions
 if case == "columns first":
     query, key, value = (x.mT.contiguous().mT for x in (query, key, value))
 scaled_dot_product_attention(query[..., :9, :], key, value, mask, need_weights=False)
-before = peak()
+before = peak_mb()
 scaled_dot_product_attention(query, key, value, mask, need_weights=False)
-print(peak() - before)
+print(peak_mb() - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("case", ["plain", "wider values", "three dimensions", "columns first"])
 def test_the_fused_path_holds_no_matrix(case):
     """The matrix of two heads would be 134 MB."""
-    run = [sys.executable, "-c", MEMORY, case]
-    assert float(subprocess.run(run, check=True, capture_output=True, text=True).stdout) < 30
+    assert extra_mb(MEMORY, case) < 30
 
 
 def test_elsewhere_than_on_a_cpu_rows_without_any_key_are_guarded(monkeypatch):

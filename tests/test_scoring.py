@@ -1,9 +1,6 @@
 """Score functions against formulas written with loops, in value, gradient and memory."""
 
 import math
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -19,6 +16,7 @@ from attn_utils.scoring import (
     LocationBased,
     ScaledDotProduct,
 )
+from benchmarks.memory import extra_mb
 
 MAKE = {
     "dot": lambda Eq, Ek, S: DotProduct(),
@@ -207,10 +205,9 @@ def test_additive_holds_no_more_than_a_part(monkeypatch):
 
 
 MEMORY = """
-import resource, sys, torch
+import sys, torch
 from attn_utils.scoring import Additive
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from benchmarks.memory import peak_mb
 score = Additive(64, 64, 256)
 def plain(query, key):
     hidden = score.q_proj(query)[:, :, None] + score.k_proj(key)[:, None]
@@ -218,24 +215,16 @@ def plain(query, key):
 run = plain if sys.argv[1] == "plain" else score
 run(torch.randn(1, 2, 64), torch.randn(1, 2, 64)).sum().backward()
 query, key = torch.randn(1, 512, 64), torch.randn(1, 512, 64)
-before = peak()
+before = peak_mb()
 run(query, key).sum().backward()
-print(peak() - before)
+print(peak_mb() - before)
 """
 
 
 def test_additive_needs_a_quarter_of_the_plain_memory():
-    # glibc keeps holes of freed blocks in its heap unless large ones have pages of their own.
-    env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}
-
-    def extra(which):
-        run = [sys.executable, "-c", MEMORY, which]
-        done = subprocess.run(run, check=True, capture_output=True, text=True, env=env)
-        return float(done.stdout)
-
-    plain = extra("plain")
+    plain = extra_mb(MEMORY, "plain")
     assert plain > 250, "512 · 512 · 256 numbers take 268 MB"
-    assert extra("ours") < plain / 4
+    assert extra_mb(MEMORY, "ours") < plain / 4
 
 
 @pytest.mark.parametrize(
