@@ -10,7 +10,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))  # the template included
-CHAPTERS = [path for path in NOTEBOOKS if not path.name.startswith("_")]
+CHAPTERS = [path for path in NOTEBOOKS if path.name[0].isdigit()]
+LESSONS = [path for path in NOTEBOOKS if not path.name[0].isalpha()]  # chapters and their template
 
 
 def read(path: Path) -> nbformat.NotebookNode:

@@ -20,7 +20,7 @@ import re
 
 import pytest
 import torch
-from support import NOTEBOOKS, ROOT, code_cells, plain_python, read, tags
+from support import LESSONS, ROOT, code_cells, plain_python, read, tags
 
 from attn_utils.exercises import attempt
 
@@ -87,14 +87,14 @@ def outcome(check, answer) -> Exception | None:
     return None
 
 
-each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 each_exercise = pytest.mark.parametrize(
     ("path", "number"),
-    [pytest.param(p, n, id=f"{p.stem}-{n}") for p in NOTEBOOKS for n in exercises(p)],
+    [pytest.param(p, n, id=f"{p.stem}-{n}") for p in LESSONS for n in exercises(p)],
 )
 each_check = pytest.mark.parametrize(
     ("path", "check"),
-    [pytest.param(p, c, id=f"{p.stem}-{c}") for p in NOTEBOOKS for c in checks(p)],
+    [pytest.param(p, c, id=f"{p.stem}-{c}") for p in LESSONS for c in checks(p)],
 )
 
 
@@ -150,13 +150,13 @@ def test_wrong_answers_fail(path, check):
         assert str(error).strip(), f"{check} rejects {said} without saying why"
 
 
-@each_notebook
+@each_lesson
 def test_every_exercise_has_its_check(path):
     assert exercises(path), "there is no exercise"
     assert len(checks(path)) == len(exercises(path))
 
 
-@each_notebook
+@each_lesson
 def test_no_answer_to_a_check_that_is_gone(path):
     assert set(wrong_answers(path)) == set(checks(path))
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from support import CHAPTERS, NOTEBOOKS, ROOT, code_cells, name_of, parse, read, tags
+from support import CHAPTERS, LESSONS, NOTEBOOKS, ROOT, code_cells, name_of, parse, read, tags
 
 from attn_utils import explorers
 from tools import repo
@@ -22,6 +22,7 @@ GLOBAL_NUMPY = re.compile(r"(np|numpy)\.random\.(?!default_rng|Generator|SeedSeq
 TORCH_RANDOM = re.compile(r"torch\.(rand|randn|randint|randperm|normal|bernoulli|multinomial)\w*")
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
 
@@ -39,8 +40,8 @@ def test_there_are_notebooks():
 
 @each_notebook
 def test_name(path):
-    assert path.stem == "_template" or re.fullmatch(r"\d\d(-[a-z0-9]+)+", path.stem), (
-        "a chapter's file is named NN-topic.ipynb, lower case, with hyphens"
+    assert re.fullmatch(r"_template|(\d\d|[a-z]+)(-[a-z0-9]+)+", path.stem), (
+        "a chapter's file is named NN-topic.ipynb, one of the back matter topic.ipynb, with hyphens"
     )
 
 
@@ -124,11 +125,12 @@ def test_slug_command(tmp_path):
             assert read(path).cells[1].source == repo.setup_cell(tmp_path)
 
 
-@each_chapter
+@each_notebook
 def test_in_the_table_of_contents(path):
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     entries = re.findall(r"'(?:file|root)': '([^']+)'", str(toc))
-    assert f"chapters/{path.stem}" in [entry.removesuffix(".ipynb") for entry in entries]
+    listed = f"chapters/{path.stem}" in [entry.removesuffix(".ipynb") for entry in entries]
+    assert listed == (path.stem != "_template")
 
 
 @each_chapter
@@ -146,7 +148,7 @@ def test_every_explorer_is_listed():
         assert f"{name}(" in (ROOT / f"chapters/{chapter}.ipynb").read_text("utf-8"), name
 
 
-@each_notebook
+@each_lesson
 def test_sections(path):
     text = without_fences(markdown(read(path)))
     places = [re.search(rf"(?m)^(#+ |\*\*){re.escape(title)}\b", text) for title in SECTIONS]
@@ -156,7 +158,7 @@ def test_sections(path):
     assert starts == sorted(starts), f"these come in this order: {SECTIONS}"
 
 
-@each_notebook
+@each_lesson
 def test_exercises_are_numbered(path):
     found = EXERCISE.findall(markdown(read(path)))
     every = re.findall(r"(?m)^#+ Exercise .*", markdown(read(path)))
