@@ -155,12 +155,37 @@ def a_flat_output(x_t, memory, W, b, dilation):
     return y[0], memory
 
 
+def a_set(layers):
+    read = {0}
+    for k, r in layers:
+        read = {distance + j * r for distance in read for j in range(k)}
+    return read
+
+
 def loop(a, b):
     states, h = [], torch.zeros_like(b[0])
     for a_t, b_t in zip(a, b, strict=True):
         h = a_t * h + b_t
         states.append(h)
     return torch.stack(states)
+
+
+def loop_over_numbers(a, b):
+    states, h = [], [0.0] * b.shape[1]
+    for a_t, b_t in zip(a.tolist(), b.tolist(), strict=True):
+        h = [x * y + z for x, y, z in zip(a_t, h, b_t, strict=True)]
+        states.append(h)
+    return torch.tensor(states)
+
+
+def only_the_last_32_steps(a, b):
+    gap = 1
+    while gap < min(len(a), 32):
+        earlier_a = F.pad(a[:-gap], (0, 0, gap, 0), value=1.0)
+        earlier_b = F.pad(b[:-gap], (0, 0, gap, 0))
+        a, b = a * earlier_a, a * earlier_b + b
+        gap *= 2
+    return b
 
 
 def divides_by_products(a, b):
@@ -260,6 +285,7 @@ WRONG = {
         swaps_size_and_dilation,
         forgets_its_own_place,
         with_repeats,
+        a_set,
     ],
     "check_dilated_step": [
         remembers_everything,
@@ -273,6 +299,8 @@ WRONG = {
     ],
     "check_linear_recurrence": [
         loop,
+        loop_over_numbers,
+        only_the_last_32_steps,
         divides_by_products,
         clamps_before_dividing,
         all_pairs,
