@@ -167,6 +167,13 @@ def largest_of_the_column(weights):
     return changed / changed.sum(dim=1, keepdim=True)
 
 
+def second_largest_of_the_row(weights):
+    best = weights.topk(2, dim=1).values[:, 1:]
+    own = torch.eye(len(weights), dtype=torch.bool)
+    changed = torch.where(own & (best > 0), best, weights)
+    return changed / changed.sum(dim=1, keepdim=True)
+
+
 def mean_of_the_others(weights):
     eye = torch.eye(len(weights), dtype=torch.bool)
     mean = weights.masked_fill(eye, 0).sum(dim=1, keepdim=True) / (len(weights) - 1)
@@ -217,6 +224,7 @@ WRONG = {
         lonely_rows_become_nan,
         largest_of_the_column,
         mean_of_the_others,
+        second_largest_of_the_row,
         unchanged,
     ],
 }
