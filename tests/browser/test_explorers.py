@@ -91,14 +91,14 @@ CASES = [
         clamped_says="7 of 49 pairs are open",
     ),
     Case(
-        page="",
+        page="chapters/12-self-attention-cnn",
         slug="pixel-attention",
         figures=2,
         link="row=3&column=20&width=0.3&patch=3",
         says="Width 0.30, patches of 3 × 3: the pixel in row 4, column 21 gives itself",
         ignored="image=second&row=&column=NaN&width=wide&patch=4&images=1&grid=1,1",
         clamped="image=9&row=1e9&column=-4&width=1e9",
-        clamped_says="Width 0.50, patches of 5 × 5: the pixel in row 24, column 1 gives itself",
+        clamped_says="Width 0.50, patches of 5 × 5: the pixel in row 35, column 1 gives itself",
     ),
     Case(
         page="chapters/08-self-attention-and-position",
