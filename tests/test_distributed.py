@@ -107,7 +107,8 @@ def worker(folder):
 def torchrun(folder):
     """Start two processes; what each of them has saved."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["--max-restarts=1", __file__, str(folder)]
+    # Not the machine's own name: where no network knows it, the processes would wait for one another for ever.
+    command += ["--local-addr=127.0.0.1", "--max-restarts=1", __file__, str(folder)]
     tests = Path(__file__).parent
     here = {"PYTHONPATH": os.pathsep.join([str(tests.parent), str(tests)]), "OMP_NUM_THREADS": "1"}
     # A restart that shares its store with the first start may read the address of a dead process there:
