@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, utils
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -96,9 +97,7 @@ def classification_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple
     """
     items, classes = batch
     logits, _ = model(items)
-    return F.cross_entropy(logits, classes, reduction="sum"), torch.tensor(
-        len(classes), device=logits.device
-    )
+    return F.cross_entropy(logits, classes, reduction="sum"), classes.new_tensor(len(classes))
 
 
 def train(
@@ -111,6 +110,7 @@ def train(
     optimizer: torch.optim.Optimizer | None = None,
     schedule: Callable[[float], float] | None = None,
     clip: float | None = 1.0,
+    accumulate: int = 1,
     valid: Iterable | None = None,
     patience: int | None = None,
     mixed_precision: str = "no",
@@ -118,21 +118,25 @@ def train(
     checkpoint: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> History:
-    """Train a model on whatever device there is.
+    """Train a model on whatever device there is, in as many processes as ``torchrun`` starts.
 
-    Ctrl-C ends the training early and leaves the model as it stands, ready for use. With ``checkpoint``, the state of
-    everything is written after each epoch, and a later call with the same arguments goes on from there to the same
-    numbers.
+    Each process takes a share of the rows of every batch; loss and gradient are those of the whole. So the number of
+    processes does not change the result, beyond rounding and what is random (each process draws its own dropout).
+    Ctrl-C ends the training early and leaves the model as it stands, ready for use. With ``checkpoint``, the state
+    of everything is written after each epoch, and a later call with the same arguments goes on from there to the
+    same numbers.
 
     Args:
         model: changed in place; afterwards on the device that Accelerate chose, in evaluation mode.
-        batches: a DataLoader.
+        batches: a DataLoader; its batches hold tensors with the items along the first dimension.
         loss_fn: (model, batch) -> (sum of the losses of the items, number of items); an item is a token, an image.
         epochs: passes over the batches.
         lr: learning rate of Adam.
         optimizer: instead of Adam.
-        schedule: factor on the learning rate as a function of the share of training done, from 0 to 1.
+        schedule: factor on the learning rate as a function of the share of the steps done, from 0 to 1.
         clip: largest norm of the gradient of all parameters; None does not clip.
+        accumulate: batches in one step of the optimizer, one in memory after the other; an epoch's last step takes
+            what is left.
         valid: batches to validate on after each epoch; the model is left with the weights of the best epoch.
         patience: with ``valid``, stop after so many epochs in a row without a better loss.
         mixed_precision: "no", "bf16" or "fp16".
@@ -144,48 +148,50 @@ def train(
         The history, one entry for each epoch.
 
     Raises:
-        ValueError: epochs less than 1, patience without valid, no batches, or a checkpoint of another model.
+        ValueError: epochs or accumulate less than 1, patience without valid, no batches, or a checkpoint of another
+            model.
         FloatingPointError: the loss is not finite any more; the model keeps the weights of before that step.
     """
-    if epochs < 1 or not len(batches):
-        raise ValueError(f"nothing to train on: {epochs} epochs, {len(batches)} batches")
+    if min(epochs, accumulate, len(batches)) < 1:
+        raise ValueError(f"got {epochs} epochs, {len(batches)} batches, {accumulate} to a step")
     if patience is not None and valid is None:
         raise ValueError(f"patience {patience} needs valid batches to judge by")
     torch.manual_seed(seed)
     AcceleratorState._reset_state()  # a precision chosen in an earlier call must not bind this one
     accelerator = Accelerator(mixed_precision=mixed_precision)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=lr, fused=True)
-    steps = epochs * len(batches)
+    each = -(-len(batches) // accumulate)  # steps of an epoch
+    steps = epochs * each
     scheduler = LambdaLR(optimizer, lambda step: schedule(step / steps) if schedule else 1.0)
-    model, optimizer, batches, valid = accelerator.prepare(model, optimizer, batches, valid)
-    run = _Run(accelerator, model, optimizer, scheduler, loss_fn, clip, History())
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    run = _Run(accelerator, model, wrapped, optimizer, scheduler, loss_fn, clip, accumulate)
     run.load(checkpoint)
-    done = len(run.history.loss) * len(batches)
-    bar = tqdm(total=steps, initial=done, leave=False, mininterval=0.5, disable=not progress)
+    done, quiet = len(run.history.loss) * each, not (progress and accelerator.is_main_process)
+    bar = tqdm(total=steps, initial=done, leave=False, mininterval=0.5, disable=quiet)
     try:
         run.fit(batches, valid, epochs, patience, checkpoint, bar)
     except KeyboardInterrupt:
         run.history.interrupted = True
-        print(
-            f"Interrupted after {len(run.history.loss)} whole epochs; the model is left as it stands."
-        )
+        print(f"Interrupted after {len(run.history.loss)} whole epochs; the model stays as it is.")
     finally:
         bar.close()
-        accelerator.unwrap_model(model, keep_fp32_wrapper=False).eval()
+        accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()
     return run.history
 
 
 @dataclass
 class _Run:
-    """A training in progress."""
+    """A training in progress. ``model`` is the given one, ``bare``, in the wrapping that several processes need."""
 
     accelerator: Accelerator
+    bare: nn.Module
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scheduler: LambdaLR
     loss_fn: _LossFn
     clip: float | None
-    history: History
+    accumulate: int
+    history: History = field(default_factory=History)
     best_weights: dict[str, Tensor] | None = None
 
     def fit(self, batches, valid, epochs, patience, checkpoint, bar) -> None:
@@ -193,21 +199,24 @@ class _Run:
         for epoch in range(len(self.history.loss), epochs):
             if self.stale(patience):
                 break
-            if hasattr(batches, "set_epoch"):  # a plain list has no order to choose
-                batches.set_epoch(epoch)
+            if hasattr(getattr(batches, "batch_sampler", None), "set_epoch"):
+                batches.batch_sampler.set_epoch(epoch)
             self.epoch(batches, bar)
             if valid is not None:
                 self.validate(valid)
             self.save(checkpoint)
         if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
+            self.bare.load_state_dict(self.best_weights)
 
     def epoch(self, batches: Iterable, bar: tqdm) -> None:
         """One pass over the batches."""
         self.model.train()
-        start, loss_sum, items = time.perf_counter(), 0.0, 0
-        for batch in batches:
-            loss, count = self.step(batch)
+        utils.synchronize_rng_states(["torch"])  # so that all processes draw the same order ...
+        start, loss_sum, items, batches = time.perf_counter(), 0.0, 0, iter(batches)
+        while window := list(islice(batches, self.accumulate)):
+            if not items and self.accelerator.process_index:  # ... and then each its own dropout
+                torch.manual_seed(int(torch.randint(2**62, ())) + self.accelerator.process_index)
+            loss, count = self.step(window)
             loss_sum, items = loss_sum + loss, items + count
             bar.update()
             speed = items / (time.perf_counter() - start)
@@ -216,51 +225,67 @@ class _Run:
         self.history.items.append(items)
         self.history.seconds.append(time.perf_counter() - start)
 
-    def step(self, batch: Any) -> tuple[float, int]:
-        """One step of the optimizer: the batch's loss, summed, and its items, over all processes."""
-        loss, count = self.loss_fn(self.model, batch)
-        total = self.accelerator.reduce(count)
-        # Processes average their gradients; the loss of the whole batch is the sum over processes / all items.
-        self.accelerator.backward(loss * self.accelerator.num_processes / total)
-        loss = self.accelerator.reduce(loss.detach()).item()
-        if not math.isfinite(loss):
+    def step(self, window: list) -> tuple[float, int]:
+        """One step of the optimizer: the loss of some batches, summed, and their items, over all processes."""
+        loss_sum, items, unit = 0.0, 0, None
+        for left, batch in enumerate(window, 1 - len(window)):
+            # The mean over all items is the sum over processes and batches, divided by all items. Processes average
+            # their gradients, in the last backward pass of a step. Its items are known only then: until then, the
+            # first batch's stand in.
+            with self.accelerator.no_sync(self.model) if left else nullcontext():
+                loss, count = self.share(batch)
+                total = self.accelerator.reduce(count)
+                unit = total if unit is None else unit
+                self.accelerator.backward(loss * self.accelerator.num_processes / unit)
+            loss_sum += self.accelerator.reduce(loss.detach()).item()
+            items += int(total)
+        if not math.isfinite(loss_sum):
             self.optimizer.zero_grad()
-            raise FloatingPointError(f"the loss became {loss}: try a smaller lr or clip")
+            raise FloatingPointError(f"the loss became {loss_sum}: try a smaller lr or clip")
+        if len(window) > 1:
+            grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+            torch._foreach_mul_(grads, int(unit) / items)
         if self.clip is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
-        return loss, int(total)
+        return loss_sum, items
+
+    def share(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Loss and items of this process' rows of a batch. They lie apart: neighbours are often of like length."""
+        batch = utils.send_to_device(batch, self.accelerator.device)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if processes == 1:
+            return self.loss_fn(self.model, batch)
+        # A process for which no row is left takes the first, and counts it 0 times.
+        some = rank < utils.find_batch_size(batch)
+        batch = utils.slice_tensors(batch, slice(rank, None, processes) if some else slice(1))
+        loss, count = self.loss_fn(self.model, batch)
+        return loss * some, count * some
 
     @torch.no_grad()
     def validate(self, valid: Iterable) -> None:
         """The loss on other batches; the weights are kept if it is the best so far."""
         self.model.eval()
-        sums = [[part.double() for part in self.loss_fn(self.model, batch)] for batch in valid]
-        loss, count = self.accelerator.reduce(torch.tensor(sums).sum(dim=0)).tolist()
+        sums = [[float(part) for part in self.share(batch)] for batch in valid]
+        total = torch.tensor(sums, dtype=torch.float64).sum(dim=0)  # of this process
+        loss, count = sum(utils.gather_object([total])).tolist()
         self.history.valid_loss.append(loss / count)
         if loss / count == min(self.history.valid_loss):
             self.history.best = len(self.history.valid_loss) - 1
-            self.best_weights = copy.deepcopy(self.model.state_dict())
+            self.best_weights = {k: v.clone() for k, v in self.bare.state_dict().items()}
 
     def stale(self, patience: int | None) -> bool:
         """Whether the last ``patience`` epochs have brought no better validation loss."""
-        return (
-            patience is not None
-            and self.history.best is not None
-            and len(self.history.valid_loss) - 1 - self.history.best >= patience
-        )
+        best, losses = self.history.best, self.history.valid_loss
+        return None not in (patience, best) and len(losses) - 1 - best >= patience
 
     def parts(self) -> dict[str, Any]:
         """What has a state_dict and must survive."""
-        model = self.accelerator.unwrap_model(self.model)
-        parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler}
-        return (
-            parts
-            if self.accelerator.scaler is None
-            else {**parts, "scaler": self.accelerator.scaler}
-        )
+        parts = {"model": self.bare, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        scaler = self.accelerator.scaler
+        return parts if scaler is None else {**parts, "scaler": scaler}
 
     def save(self, path: str | os.PathLike | None) -> None:
         """Write everything to a file, whole or not at all."""
@@ -268,7 +293,7 @@ class _Run:
             return
         state = {name: part.state_dict() for name, part in self.parts().items()}
         state |= {"history": asdict(self.history), "best_weights": self.best_weights}
-        state |= {"rng": torch.get_rng_state()}
+        state |= {"rng": torch.get_rng_state(), "cuda_rng": torch.cuda.get_rng_state_all()}
         half = Path(f"{path}.{os.getpid()}.part")
         try:
             torch.save(state, half)
@@ -281,10 +306,11 @@ class _Run:
         if path is None or not Path(path).exists():
             return
         try:
-            state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.parts().items():
                 part.load_state_dict(state[name])
         except Exception as error:
             raise ValueError(f"{path} is not a checkpoint of this model: {error}") from error
         self.history, self.best_weights = History(**state["history"]), state["best_weights"]
-        torch.set_rng_state(state["rng"].cpu())
+        torch.set_rng_state(state["rng"])
+        torch.cuda.set_rng_state_all(state["cuda_rng"])

@@ -55,6 +55,49 @@ def test_one_step_equals_adam_by_hand():
     torch.testing.assert_close(weights(model), weights(twin), atol=1e-6, rtol=1e-5)
 
 
+def test_the_plain_loop_bit_for_bit():
+    """One batch a step, one process: nothing but forward, mean, backward, clip and step."""
+    model, twin = translator(dropout=0.3), translator(dropout=0.3)
+    _, history = fit(model, schedule=lambda done: 1 - done / 2)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=0.01, fused=True)
+    torch.manual_seed(0)
+    data, losses = loader(), []
+    for epoch in range(2):
+        data.batch_sampler.set_epoch(epoch)
+        sums = [0.0, 0]
+        for step, batch in enumerate(data, 3 * epoch):
+            optimizer.param_groups[0]["lr"] = 0.01 * (1 - step / 6 / 2)
+            loss, count = sequence_loss(twin, batch)
+            (loss / count).backward()
+            nn.utils.clip_grad_norm_(twin.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            sums = [sums[0] + loss.item(), sums[1] + int(count)]
+        losses.append(sums[0] / sums[1])
+    assert history.loss == losses
+    assert torch.equal(weights(model), weights(twin))
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_batches_accumulated_are_one_large_batch(clip):
+    """Ten batches of ten pairs, four to a step: three steps, of 40, 40 and 16 pairs, whatever their lengths."""
+    rates = []
+
+    def falls(done):
+        rates.append(done)
+        return 1 - done / 2
+
+    options = {"clip": clip, "valid": loader(96, False), "schedule": falls}
+    large, expected = fit(batches=loader(40, shuffle=False), **options)
+    once, rates[:] = list(rates), []
+    small, history = fit(batches=loader(10, shuffle=False), accumulate=4, **options)
+    torch.testing.assert_close(weights(small), weights(large), atol=2e-6, rtol=1e-4)
+    assert history.loss == pytest.approx(expected.loss, rel=1e-5)
+    assert history.valid_loss == pytest.approx(expected.valid_loss, rel=1e-5)
+    assert history.items == expected.items
+    assert rates == once, "the schedule counts steps of the optimizer"
+
+
 def test_loss_is_for_each_real_token():
     model = translator()
     _, history = fit(model, loader(7, shuffle=False), epochs=1, lr=0.0)
@@ -134,9 +177,11 @@ def test_best_weights_come_back_and_patience_ends_it():
     assert model.x.item() == pytest.approx(2, abs=1e-4), "the weights after the second epoch"
 
 
-def test_resumes_to_the_same_numbers(tmp_path):
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_resumes_to_the_same_numbers(tmp_path, accumulate):
     path = tmp_path / "state.pt"
     options = {"valid": loader(96, False), "epochs": 4, "schedule": lambda done: 1 - done / 2}
+    options["accumulate"] = accumulate
     whole, expected = fit(translator(0.3), **options)
 
     stop = loader()
@@ -222,6 +267,13 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     before = weights(model)
     with pytest.raises(FloatingPointError, match=r"the loss became nan: try a smaller lr"):
         fit(model, loss_fn=lambda m, b: (sequence_loss(m, b)[0] * torch.nan, torch.tensor(3)))
+    factors = iter([1.0, torch.nan])  # the second of two batches in one step
+    with pytest.raises(FloatingPointError, match=r"the loss became nan"):
+        fit(
+            model,
+            accumulate=2,
+            loss_fn=lambda m, b: (sequence_loss(m, b)[0] * next(factors), torch.tensor(3)),
+        )
     assert torch.equal(weights(model), before)
     assert all(p.grad is None for p in model.parameters()), "nothing is left for a later step"
 
@@ -236,7 +288,12 @@ def test_precisions_one_after_the_other(precision):
 
 @pytest.mark.parametrize(
     ("bad", "quoted"),
-    [({"epochs": 0}, "0 epochs"), ({"patience": 2}, "patience 2"), ({"batches": []}, "0 batches")],
+    [
+        ({"epochs": 0}, "0 epochs"),
+        ({"patience": 2}, "patience 2"),
+        ({"batches": []}, "0 batches"),
+        ({"accumulate": 0}, "0 to a step"),
+    ],
 )
 def test_bad_settings(bad, quoted):
     with pytest.raises(ValueError, match=quoted):
