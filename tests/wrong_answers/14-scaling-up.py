@@ -201,6 +201,21 @@ def nan_for_nobody(query, key, value, rule, block):
     return output / (output != 0).any(dim=1, keepdim=True)
 
 
+def largest_score_stays(query, key, value, rule, block):
+    places, outputs = torch.arange(len(query)).split(block), []
+    for rows in places:
+        total, mixed = torch.zeros(len(rows), 1), torch.zeros(len(rows), value.shape[1])
+        for columns in places:
+            open_pairs = rule(rows[:, None], columns)
+            if open_pairs.any():
+                scores = query[rows] @ key[columns].T / math.sqrt(query.shape[1])
+                heights = scores.exp() * open_pairs
+                total = total + heights.sum(dim=1, keepdim=True)
+                mixed = mixed + heights @ value[columns]
+        outputs.append(mixed / total.masked_fill(total == 0, 1))
+    return torch.cat(outputs)
+
+
 def products_without_a_matrix(query, key, value, rule, block):
     place, outputs = torch.arange(len(query)), []
     for i in range(len(query)):
@@ -250,6 +265,7 @@ WRONG = {
         whole_matrix,
         whole_rows,
         nan_for_nobody,
+        largest_score_stays,
         products_without_a_matrix,
     ],
 }
