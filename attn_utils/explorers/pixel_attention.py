@@ -56,7 +56,7 @@ class PixelAttention(Explorer):
 
     _esm = module("_plot", "pixel_attention")
     slug = fixed("pixel-attention")
-    title = fixed("Choose a place: where does it look, and what would a convolution see?")
+    title = fixed("Choose a pixel: which ones look like it, and what would a convolution see?")
     driven = ("image", "row", "column", "width", "patch")
 
     images, weights, names, grid, keyed = (traitlets.List().tag(sync=True) for _ in range(5))
@@ -96,6 +96,7 @@ class PixelAttention(Explorer):
         if self.weights:
             self.driven = self.driven[:3]
             self.set_trait("slug", "pixel-attention-learned")
+            self.set_trait("title", "Choose a place: where does it look, and what would a convolution see?")
 
     @traitlets.validate("image", "row", "column")
     def _in_range(self, proposal) -> int:
