@@ -96,7 +96,7 @@ class PixelAttention(Explorer):
         if self.weights:
             self.driven = self.driven[:3]
             self.set_trait("slug", "pixel-attention-learned")
-            self.set_trait("title", "Choose a place: where does it look, and what would a convolution see?")
+            self.set_trait("title", "Where does a place look, and what would a convolution see?")
 
     @traitlets.validate("image", "row", "column")
     def _in_range(self, proposal) -> int:
