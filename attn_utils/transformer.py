@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_utils.attention import MultiHeadAttention
-from attn_utils.masking import _check_tokens, causal_mask, padding_mask
+from attn_utils.masking import _check_tokens, _source_mask, causal_mask
 from attn_utils.positional import PositionalEncoding
 
 
@@ -301,12 +301,7 @@ class Transformer(nn.Module):
         self, src: Tensor, src_lens: Tensor, need_weights: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Memory (B, S, E), its mask (B, 1, S) and the weights of each layer, for src (B, S) and src_lens (B,)."""
-        _check_tokens("src", src, self.src_embedding.num_embeddings)
-        if src_lens.shape != src.shape[:1]:
-            raise ValueError(
-                f"src_lens {tuple(src_lens.shape)} must be one for each of src {tuple(src.shape)}"
-            )
-        mask = padding_mask(src_lens, src.shape[1])
+        mask = _source_mask(src, src_lens, self.src_embedding.num_embeddings)
         x, maps = self._embed(self.src_embedding, src), []
         for layer in self.encoder:
             x, weights = layer(x, mask, need_weights)
