@@ -190,11 +190,8 @@ class _Decoder(nn.Module):
             Logits (B, V), the next state, and the weights (B, S) of this step, or None.
         """
         logits, hidden, weights = self._decode(token[:, None], state)
-        return (
-            logits[:, 0],
-            state._replace(hidden=hidden),
-            None if weights is None else weights[:, 0],
-        )
+        weights = None if weights is None else weights[:, 0]
+        return logits[:, 0], state._replace(hidden=hidden), weights
 
     def forward(self, tgt_in: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
         """Read a whole target and predict, at each place, the token that follows.

@@ -73,9 +73,8 @@ def download(
             errors[url] = error
     if (root / name).exists():
         errors[root / name] = f"is there, but its SHA-256 is not {sha256}"
-    kind = (
-        ValueError if any(isinstance(e, ValueError) for e in errors.values()) else ConnectionError
-    )
+    refused = any(isinstance(error, ValueError) for error in errors.values())
+    kind = ValueError if refused else ConnectionError
     reasons = [f"  {where}: {error}" for where, error in errors.items()]
     hint = "Download it by hand and pass its path."
     raise kind("\n".join([f"{name} could not be had:", *reasons, hint]))
