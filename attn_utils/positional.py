@@ -75,14 +75,9 @@ class PositionalEncoding(nn.Module):
         length = x.shape[-2]
         if x.shape[-1] != self.embed_dim:
             raise ValueError(f"the encoding has {self.embed_dim} features, got {tuple(x.shape)}")
-        if start < 0:
-            raise ValueError(f"start must be 0 or more, got {start}")
         if self.learned is None:
-            encoding = sinusoidal_encoding(length, self.embed_dim, start).to(x)
-        elif start + length <= self.learned.num_embeddings:
-            encoding = self.learned.weight[start : start + length]
-        else:
-            raise ValueError(
-                f"position {start + length - 1} is beyond the {self.learned.num_embeddings} learned ones"
-            )
-        return self.dropout(x + encoding)
+            return self.dropout(x + sinusoidal_encoding(length, self.embed_dim, start).to(x))
+        learned = self.learned.num_embeddings
+        if start < 0 or start + length > learned:
+            raise ValueError(f"{length} positions from {start} on, but only {learned} are learned")
+        return self.dropout(x + self.learned.weight[start : start + length])

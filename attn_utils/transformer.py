@@ -166,10 +166,8 @@ class TransformerDecoderLayer(_Layer):
 
     def start(self, memory: Tensor) -> Cache:
         """The cache before the first target token, for memory (B, S, E)."""
-        nothing = memory.new_empty(
-            len(memory), self.self_attn.num_heads, 0, memory.shape[-1] // self.self_attn.num_heads
-        )
-        return Cache(nothing, nothing, *self.cross_attn.prepare(memory, memory))
+        k, v = self.cross_attn.prepare(memory, memory)
+        return Cache(k[:, :, :0], v[:, :, :0], k, v)
 
     def step(
         self,

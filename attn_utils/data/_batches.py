@@ -82,8 +82,8 @@ class _Encoded(Dataset):
 
     def __init__(self, pairs: Sequence[Pair], src_vocab: Vocab, tgt_vocab: Vocab) -> None:
         self.src, self.src_lens = pad([src_vocab.encode(pair.source) for pair in pairs])
-        target, self.tgt_lens = pad([[BOS, *tgt_vocab.encode(pair.target)] for pair in pairs])
-        self.tgt, self.tgt_lens = target, self.tgt_lens - 1
+        self.tgt, tgt_lens = pad([[BOS, *tgt_vocab.encode(pair.target)] for pair in pairs])
+        self.tgt_lens = tgt_lens - 1
 
     def __len__(self) -> int:
         return len(self.src)
@@ -171,9 +171,5 @@ def batches(
     encoded = _Encoded(pairs, src_vocab, tgt_vocab)
     lengths = list(zip(encoded.src_lens.tolist(), encoded.tgt_lens.tolist(), strict=True))
     sampler = LengthBuckets(lengths, batch_size, shuffle, seed)
-    return DataLoader(encoded, batch_sampler=sampler, collate_fn=_as_is)
-
-
-def _as_is(batch: Batch) -> Batch:
-    """The dataset has put the batch together already."""
-    return batch
+    # The dataset has put the batch together already.
+    return DataLoader(encoded, batch_sampler=sampler, collate_fn=Batch._make)
