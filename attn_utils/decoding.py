@@ -86,8 +86,7 @@ def beam_search(
     """
     if beam_size < 1 or max_len < 1 or length_penalty < 0:
         raise ValueError(
-            "need beam_size and max_len of 1 or more and length_penalty of 0 or more,"
-            f" got {beam_size}, {max_len} and {length_penalty}"
+            f"need at least 1, 1 and 0, got {beam_size=}, {max_len=}, {length_penalty=}"
         )
     with _evaluating(model):
         total, ids, weights = _search(model, src, src_lens, beam_size, max_len)

@@ -32,10 +32,7 @@ def sinusoidal_encoding(length: int, embed_dim: int, start: int = 0) -> Tensor:
         Vaswani et al. (2017), section 3.5.
     """
     if length < 0 or start < 0 or embed_dim < 1:
-        raise ValueError(
-            "need length and start of 0 or more and embed_dim of 1 or more,"
-            f" got {length}, {start} and {embed_dim}"
-        )
+        raise ValueError(f"need at least 0, 1 and 0, got {length=}, {embed_dim=}, {start=}")
     positions = torch.arange(start, start + length, dtype=torch.float64)
     pairs = torch.arange(0, embed_dim, 2, dtype=torch.float64)  # 2i
     angles = positions[:, None] * torch.exp(-math.log(10_000) / embed_dim * pairs)  # (L, ⌈E/2⌉)

@@ -103,7 +103,9 @@ def test_default_dtype(double):
 
 @pytest.mark.parametrize(("length", "embed_dim", "start"), [(-1, 4, 0), (3, 0, 0), (3, 4, -2)])
 def test_errors_quote_the_values(length, embed_dim, start):
-    with pytest.raises(ValueError, match=rf"got {length}, {start} and {embed_dim}"):
+    with pytest.raises(
+        ValueError, match=f"got length={length}, embed_dim={embed_dim}, start={start}"
+    ):
         sinusoidal_encoding(length, embed_dim, start)
 
 

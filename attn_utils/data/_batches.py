@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -52,13 +53,8 @@ class Vocab:
 
     def decode(self, ids: Iterable[int]) -> tuple[str, ...]:
         """The tokens of the ids up to the first EOS; PAD and BOS are left out."""
-        tokens = []
-        for i in map(int, ids):
-            if i == EOS:
-                break
-            if i not in (PAD, BOS):
-                tokens.append(self.tokens[i])
-        return tuple(tokens)
+        said = takewhile(lambda i: i != EOS, map(int, ids))
+        return tuple(self.tokens[i] for i in said if i not in (PAD, BOS))
 
 
 class Batch(NamedTuple):
