@@ -86,8 +86,7 @@ def beam_search(
     """
     if beam_size < 1 or max_len < 1 or length_penalty < 0:
         raise ValueError(
-            "need beam_size and max_len of 1 or more and length_penalty of 0 or more,"
-            f" got {beam_size}, {max_len} and {length_penalty}"
+            f"need at least 1, 1 and 0, got {beam_size=}, {max_len=}, {length_penalty=}"
         )
     with _evaluating(model):
         total, ids, weights = _search(model, src, src_lens, beam_size, max_len)
@@ -95,10 +94,8 @@ def beam_search(
     ended = (ids == EOS).any(dim=-1)
     ranked = total / lengths**length_penalty
     ranked = ranked.masked_fill(~ended & ended.any(dim=-1, keepdim=True), -torch.inf)
-    best = (
-        torch.arange(len(src), device=src.device),
-        ranked.argmax(dim=-1),
-    )  # one (source, beginning) each
+    # One (source, beginning) each.
+    best = torch.arange(len(src), device=src.device), ranked.argmax(dim=-1)
     lengths = lengths[best].tolist()
     if weights is not None:
         weights = [w[:n] for w, n in zip(weights[best], lengths, strict=True)]
@@ -108,9 +105,8 @@ def beam_search(
 
 def _search(model, src, src_lens, beam_size, max_len):
     """The beginnings kept at the end: log-probabilities (B, K), ids (B, K, L), weights (B, K, L, S) or None."""
-    first = (
-        torch.arange(len(src), device=src.device)[:, None] * beam_size
-    )  # (B, 1), rows of the model's batch
+    # (B, 1), rows of the model's batch
+    first = torch.arange(len(src), device=src.device)[:, None] * beam_size
     state = _select(model.start(src, src_lens), (first // beam_size).repeat(1, beam_size).flatten())
     token = torch.full((len(src), beam_size), BOS, device=src.device)
     total = torch.full(token.shape, -torch.inf, device=src.device)

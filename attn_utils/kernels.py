@@ -476,10 +476,7 @@ def _default_widths(key: Tensor) -> list[float]:
 
 def _grid(widths: Sequence[float] | Tensor) -> list[float]:
     """Candidates from narrow to wide."""
-    try:
-        grid = sorted(float(width) for width in widths)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"widths must be a row of numbers, got {widths!r}") from None
-    if not grid:
-        raise ValueError("widths is empty: there is nothing to choose from")
-    return grid
+    grid = torch.as_tensor(widths, dtype=torch.float64)
+    if grid.ndim != 1 or len(grid) == 0:
+        raise ValueError(f"widths must be a row of numbers, one at least, got {widths!r}")
+    return grid.sort().values.tolist()

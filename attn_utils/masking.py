@@ -106,3 +106,13 @@ def _check_tokens(name: str, tokens: Tensor, vocab_size: int) -> None:
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocab_size:
         raise ValueError(f"{name} holds ids from {low} to {high}, the vocabulary {vocab_size}")
+
+
+def _source_mask(src: Tensor, src_lens: Tensor, vocab_size: int) -> Tensor:
+    """The padding mask (B, 1, S) of source tokens (B, S) with their lengths (B,), after checking both."""
+    _check_tokens("src", src, vocab_size)
+    if src_lens.shape != src.shape[:1]:
+        raise ValueError(
+            f"src_lens {tuple(src_lens.shape)} must be one for each of src {tuple(src.shape)}"
+        )
+    return padding_mask(src_lens, src.shape[1])

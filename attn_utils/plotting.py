@@ -31,7 +31,6 @@ def show_heatmaps(
     ylabel: str = "query",
     xticks: Sequence | None = None,
     yticks: Sequence | None = None,
-    numbers: bool = False,
     panel_size: tuple[float, float] = (2.5, 2.6),
 ) -> Figure:
     """Draw matrices of attention weights side by side on one colour scale from 0 to the largest weight.
@@ -44,7 +43,6 @@ def show_heatmaps(
         ylabel: name of the rows.
         xticks: a label for each column (words, positions); default: counting.
         yticks: a label for each row; default: counting.
-        numbers: write each weight into its cell (for small matrices).
         panel_size: width and height of one matrix in inches.
 
     Returns:
@@ -66,8 +64,6 @@ def show_heatmaps(
     largest = max(matrix.max() for matrix in flat)
     for ax, matrix, title in zip(axes.flat, flat, titles or [""] * len(flat), strict=True):
         image = _draw(ax, matrix, largest)
-        if numbers:
-            _write_numbers(ax, matrix, largest)
         _label(ax.xaxis, xticks, matrix.shape[1], "xticks")
         _label(ax.yaxis, yticks, matrix.shape[0], "yticks")
         ax.set_title(title)
@@ -178,13 +174,6 @@ def _label(axis: Axis, labels: Sequence | None, length: int, name: str) -> None:
         raise ValueError(f"{name} has {len(labels)} labels for {length} positions")
     step = max(1, round(length / 8)) if length > 16 else 1
     axis.set_ticks(range(0, length, step), [str(label) for label in labels[::step]])
-
-
-def _write_numbers(ax: Axes, matrix: np.ndarray, largest: float) -> None:
-    """Each weight in its cell, dark on bright and bright on dark."""
-    for (row, column), value in np.ndenumerate(matrix):
-        ink = "black" if value > 0.6 * largest else "white"
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=9)
 
 
 # Architecture, its query, key and value, and the chapter that builds it.

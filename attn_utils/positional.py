@@ -32,10 +32,7 @@ def sinusoidal_encoding(length: int, embed_dim: int, start: int = 0) -> Tensor:
         Vaswani et al. (2017), section 3.5.
     """
     if length < 0 or start < 0 or embed_dim < 1:
-        raise ValueError(
-            "need length and start of 0 or more and embed_dim of 1 or more,"
-            f" got {length}, {start} and {embed_dim}"
-        )
+        raise ValueError(f"need at least 0, 1 and 0, got {length=}, {embed_dim=}, {start=}")
     positions = torch.arange(start, start + length, dtype=torch.float64)
     pairs = torch.arange(0, embed_dim, 2, dtype=torch.float64)  # 2i
     angles = positions[:, None] * torch.exp(-math.log(10_000) / embed_dim * pairs)  # (L, ⌈E/2⌉)
@@ -75,14 +72,9 @@ class PositionalEncoding(nn.Module):
         length = x.shape[-2]
         if x.shape[-1] != self.embed_dim:
             raise ValueError(f"the encoding has {self.embed_dim} features, got {tuple(x.shape)}")
-        if start < 0:
-            raise ValueError(f"start must be 0 or more, got {start}")
         if self.learned is None:
-            encoding = sinusoidal_encoding(length, self.embed_dim, start).to(x)
-        elif start + length <= self.learned.num_embeddings:
-            encoding = self.learned.weight[start : start + length]
-        else:
-            raise ValueError(
-                f"position {start + length - 1} is beyond the {self.learned.num_embeddings} learned ones"
-            )
-        return self.dropout(x + encoding)
+            return self.dropout(x + sinusoidal_encoding(length, self.embed_dim, start).to(x))
+        learned = self.learned.num_embeddings
+        if start < 0 or start + length > learned:
+            raise ValueError(f"{length} positions from {start} on, but only {learned} are learned")
+        return self.dropout(x + self.learned.weight[start : start + length])

@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from attn_utils.masking import _check_tokens, masked_softmax, padding_mask
+from attn_utils.masking import _check_tokens, _source_mask, masked_softmax
 from attn_utils.scoring import Additive, General, Score
 
-_CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
+_Cell = type[nn.GRU] | type[nn.LSTM]
 
 
 class Memory(NamedTuple):
     """What the encoder hands over.
 
     Attributes:
-        outputs: (B, S, M), one vector for each source token.
+        outputs: (B, S, H), one vector for each source token.
         hidden: the last state, a tuple of (B, num_layers, H): one tensor for a GRU, two for an LSTM.
         mask: (B, 1, S) boolean, True = a real token.
     """
@@ -41,7 +41,7 @@ class DecoderState(NamedTuple):
     Attributes:
         hidden: as in `Memory`.
         keys: (B, S, …), prepared once for the score; for the plain decoder its context (B, H).
-        values: (B, S, M).
+        values: (B, S, H).
         mask: (B, 1, S).
     """
 
@@ -61,10 +61,10 @@ class RecurrentEncoder(nn.Module):
         num_layers: recurrent layers on top of each other.
         dropout: on the embeddings and between layers.
         bidirectional: also read from the end; the two readings lie side by side.
-        cell: "gru" or "lstm".
+        cell: ``nn.GRU`` or ``nn.LSTM``.
 
     Raises:
-        ValueError: unknown cell, or two directions and an odd hidden_dim.
+        ValueError: two directions and an odd hidden_dim.
 
     Source:
         Cho et al. (2014), section 2.2; Bahdanau et al. (2015), section 3.2, for the two directions.
@@ -78,7 +78,7 @@ class RecurrentEncoder(nn.Module):
         num_layers: int = 1,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        cell: str = "gru",
+        cell: _Cell = nn.GRU,
     ) -> None:
         super().__init__()
         if bidirectional and hidden_dim % 2:
@@ -86,7 +86,7 @@ class RecurrentEncoder(nn.Module):
         self.embedding = nn.Embedding(vocab_size, embed_dim, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
         one_way = hidden_dim // 2 if bidirectional else hidden_dim
-        self.rnn = _cell(cell)(
+        self.rnn = cell(
             embed_dim, one_way, num_layers, batch_first=True,
             dropout=dropout if num_layers > 1 else 0.0, bidirectional=bidirectional,
         )  # fmt: skip
@@ -104,12 +104,7 @@ class RecurrentEncoder(nn.Module):
         Raises:
             TypeError, ValueError: shapes or types that do not fit; ids out of the vocabulary.
         """
-        _check_tokens("src", src, self.embedding.num_embeddings)
-        if src_lens.shape != src.shape[:1]:
-            raise ValueError(
-                f"src_lens {tuple(src_lens.shape)} must be one for each of src {tuple(src.shape)}"
-            )
-        mask = padding_mask(src_lens, src.shape[1])  # (B, 1, S)
+        mask = _source_mask(src, src_lens, self.embedding.num_embeddings)  # (B, 1, S)
         x = self.dropout(self.embedding(src))  # (B, S, E)
         if bool(mask.all()):
             outputs, hidden = self.rnn(x)
@@ -132,13 +127,23 @@ class RecurrentEncoder(nn.Module):
 class _Decoder(nn.Module):
     """What the decoders share: embedding, recurrent layers, the map to the vocabulary."""
 
-    def __init__(self, vocab_size, embed_dim, hidden_dim, input_dim, num_layers, dropout, cell):
+    _context_is_input = True
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embed_dim: int,
+        hidden_dim: int,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        cell: _Cell = nn.GRU,
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, embed_dim, padding_idx=0)
         self.dropout = nn.Dropout(dropout)
-        self.rnn = _cell(cell)(
-            input_dim, hidden_dim, num_layers, batch_first=True,
-            dropout=dropout if num_layers > 1 else 0.0,
+        self.rnn = cell(
+            embed_dim + hidden_dim * self._context_is_input, hidden_dim, num_layers,
+            batch_first=True, dropout=dropout if num_layers > 1 else 0.0,
         )  # fmt: skip
         self.out_proj = nn.Linear(hidden_dim, vocab_size)
 
@@ -185,11 +190,8 @@ class _Decoder(nn.Module):
             Logits (B, V), the next state, and the weights (B, S) of this step, or None.
         """
         logits, hidden, weights = self._decode(token[:, None], state)
-        return (
-            logits[:, 0],
-            state._replace(hidden=hidden),
-            None if weights is None else weights[:, 0],
-        )
+        weights = None if weights is None else weights[:, 0]
+        return logits[:, 0], state._replace(hidden=hidden), weights
 
     def forward(self, tgt_in: Tensor, memory: Memory) -> tuple[Tensor, Tensor | None]:
         """Read a whole target and predict, at each place, the token that follows.
@@ -223,24 +225,12 @@ class PlainDecoder(_Decoder):
         hidden_dim: H, features of a state, as many as of the encoder's.
         num_layers: recurrent layers on top of each other.
         dropout: on embeddings, between layers, before the output.
-        cell: "gru" or "lstm".
+        cell: ``nn.GRU`` or ``nn.LSTM``.
 
     Source:
         Cho et al. (2014), Learning Phrase Representations using RNN Encoder-Decoder, section 2.2;
         Sutskever, Vinyals and Le (2014), Sequence to Sequence Learning with Neural Networks, section 2.
     """
-
-    def __init__(
-        self,
-        vocab_size: int,
-        embed_dim: int,
-        hidden_dim: int,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        cell: str = "gru",
-    ) -> None:
-        width = embed_dim + hidden_dim
-        super().__init__(vocab_size, embed_dim, hidden_dim, width, num_layers, dropout, cell)
 
     def _keys(self, memory: Memory) -> Tensor:
         return memory.hidden[0][:, -1]  # (B, H), the context of all steps
@@ -262,19 +252,16 @@ class _AttentiveDecoder(_Decoder):
         hidden_dim: int,
         num_layers: int = 1,
         dropout: float = 0.0,
-        memory_dim: int | None = None,
         score: Score | None = None,
-        cell: str = "gru",
+        cell: _Cell = nn.GRU,
     ) -> None:
-        memory_dim = memory_dim or hidden_dim
-        width = embed_dim + memory_dim * self._context_is_input
-        super().__init__(vocab_size, embed_dim, hidden_dim, width, num_layers, dropout, cell)
-        self.score = score or self._default_score(hidden_dim, memory_dim)
+        super().__init__(vocab_size, embed_dim, hidden_dim, num_layers, dropout, cell)
+        self.score = score or self._default_score(hidden_dim)
         if not self._context_is_input:
-            self.combine = nn.Linear(memory_dim + hidden_dim, hidden_dim, bias=False)
+            self.combine = nn.Linear(2 * hidden_dim, hidden_dim, bias=False)
 
     def _attend(self, query: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
-        """Context (B, L, M) and weights (B, L, S) for queries (B, L, H)."""
+        """Context (B, L, H) and weights (B, L, S) for queries (B, L, H)."""
         weights = masked_softmax(self.score.compare(query, state.keys), state.mask)
         return weights @ state.values, weights
 
@@ -288,24 +275,21 @@ class BahdanauDecoder(_AttentiveDecoder):
         hidden_dim: H, features of a state.
         num_layers: recurrent layers; the top one asks.
         dropout: on embeddings, between layers, before the output.
-        memory_dim: M, features of the encoder's outputs; default hidden_dim.
-        score: any score of a query (…, H) and a key (…, M); default additive.
-        cell: "gru" or "lstm".
+        score: any score of a query (…, H) and a key (…, H); default additive.
+        cell: ``nn.GRU`` or ``nn.LSTM``.
 
     Source:
         Bahdanau, Cho and Bengio (2015), section 3.1 and appendix A. Their output layer is a maxout; this is linear.
     """
 
-    _context_is_input = True
-
-    def _default_score(self, query_dim: int, key_dim: int) -> Score:
-        return Additive(query_dim, key_dim, query_dim)
+    def _default_score(self, dim: int) -> Score:
+        return Additive(dim, dim, dim)
 
     def _decode(self, tokens, state):
         hidden, outputs, weights = state.hidden, [], []
         for x in self._embed(tokens).split(1, dim=1):  # (B, 1, E)
             query = hidden[0][:, -1:]  # (B, 1, H), the top layer's state before this step
-            context, w = self._attend(query, state)  # (B, 1, M), (B, 1, S)
+            context, w = self._attend(query, state)  # (B, 1, H), (B, 1, S)
             output, hidden = self._run(torch.cat([x, context], dim=-1), hidden)
             outputs.append(output)
             weights.append(w)
@@ -324,9 +308,8 @@ class LuongDecoder(_AttentiveDecoder):
         hidden_dim: H, features of a state.
         num_layers: recurrent layers; the top one asks.
         dropout: on embeddings, between layers, before the output.
-        memory_dim: M, features of the encoder's outputs; default hidden_dim.
-        score: any score of a query (…, H) and a key (…, M); default general.
-        cell: "gru" or "lstm".
+        score: any score of a query (…, H) and a key (…, H); default general.
+        cell: ``nn.GRU`` or ``nn.LSTM``.
 
     Source:
         Luong, Pham and Manning (2015), section 3.1, without input feeding (their section 3.3).
@@ -334,12 +317,12 @@ class LuongDecoder(_AttentiveDecoder):
 
     _context_is_input = False
 
-    def _default_score(self, query_dim: int, key_dim: int) -> Score:
-        return General(query_dim, key_dim)
+    def _default_score(self, dim: int) -> Score:
+        return General(dim, dim)
 
     def _decode(self, tokens, state):
         outputs, hidden = self._run(self._embed(tokens), state.hidden)  # (B, L, H)
-        context, weights = self._attend(outputs, state)  # (B, L, M), (B, L, S)
+        context, weights = self._attend(outputs, state)  # (B, L, H), (B, L, S)
         s = torch.tanh(self.combine(torch.cat([context, outputs], dim=-1)))  # (B, L, H)
         return self.out_proj(self.dropout(s)), hidden, weights
 
@@ -371,9 +354,3 @@ class Seq2Seq(nn.Module):
     ) -> tuple[Tensor, DecoderState, Tensor | None]:
         """Logits (B, V), the next state and weights (B, S) or None, after one more token (B,)."""
         return self.decoder.step(token, state)
-
-
-def _cell(name: str) -> type[nn.GRU] | type[nn.LSTM]:
-    if name not in _CELLS:
-        raise ValueError(f"cell must be one of {sorted(_CELLS)}, got {name!r}")
-    return _CELLS[name]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_utils.attention import MultiHeadAttention
-from attn_utils.masking import _check_tokens, causal_mask, padding_mask
+from attn_utils.masking import _check_tokens, _source_mask, causal_mask
 from attn_utils.positional import PositionalEncoding
 
 
@@ -166,10 +166,8 @@ class TransformerDecoderLayer(_Layer):
 
     def start(self, memory: Tensor) -> Cache:
         """The cache before the first target token, for memory (B, S, E)."""
-        nothing = memory.new_empty(
-            len(memory), self.self_attn.num_heads, 0, memory.shape[-1] // self.self_attn.num_heads
-        )
-        return Cache(nothing, nothing, *self.cross_attn.prepare(memory, memory))
+        k, v = self.cross_attn.prepare(memory, memory)
+        return Cache(k[:, :, :0], v[:, :, :0], k, v)
 
     def step(
         self,
@@ -301,12 +299,7 @@ class Transformer(nn.Module):
         self, src: Tensor, src_lens: Tensor, need_weights: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
         """Memory (B, S, E), its mask (B, 1, S) and the weights of each layer, for src (B, S) and src_lens (B,)."""
-        _check_tokens("src", src, self.src_embedding.num_embeddings)
-        if src_lens.shape != src.shape[:1]:
-            raise ValueError(
-                f"src_lens {tuple(src_lens.shape)} must be one for each of src {tuple(src.shape)}"
-            )
-        mask = padding_mask(src_lens, src.shape[1])
+        mask = _source_mask(src, src_lens, self.src_embedding.num_embeddings)
         x, maps = self._embed(self.src_embedding, src), []
         for layer in self.encoder:
             x, weights = layer(x, mask, need_weights)

@@ -102,10 +102,8 @@ class SelfAttention2d(nn.Module):
         key_channels = max(1, channels // 8) if key_channels is None else key_channels
         value_channels = max(1, channels // 2) if value_channels is None else value_channels
         if min(channels, key_channels, value_channels, pool) < 1:
-            raise ValueError(
-                "channels, key_channels, value_channels and pool must be at least 1, got"
-                f" {channels}, {key_channels}, {value_channels} and {pool}"
-            )
+            got = f"{channels=}, {key_channels=}, {value_channels=}, {pool=}"
+            raise ValueError(f"all sizes must be at least 1, got {got}")
         self.pool = pool
         self.q_proj = nn.Conv2d(channels, key_channels, 1)
         self.k_proj = nn.Conv2d(channels, key_channels, 1)
@@ -274,12 +272,8 @@ class _Local(nn.Module):
         return x + self.convs(x), None
 
 
-def _stage(in_channels: int, out_channels: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(in_channels, out_channels, 3, padding=1),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(),
-    ]
+def _stage(before: int, after: int) -> list[nn.Module]:
+    return [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
 
 
 def _in_window(image: Tensor, padded: Tensor, line: Tensor, width: float, reach: int) -> Tensor:

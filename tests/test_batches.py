@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 import torch
 from babel.dates import format_date
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attn_utils.data import BOS, EOS, PAD, UNK, Pair, Vocab, batches, date_corpus
@@ -62,6 +62,7 @@ def rebuild(batch, src_vocab, tgt_vocab):
         yield Pair(src_vocab.decode(source), tgt_vocab.decode(target))
 
 
+@settings(deadline=None)
 @given(
     n=st.integers(1, 60),
     batch_size=st.integers(1, 20),

@@ -194,7 +194,7 @@ def test_a_source_of_padding_alone():
 
 @pytest.mark.parametrize("bad", [{"beam_size": 0}, {"max_len": 0}, {"length_penalty": -1.0}])
 def test_bad_settings(bad):
-    with pytest.raises(ValueError, match=str(next(iter(bad.values())))):
+    with pytest.raises(ValueError, match="{}={}".format(*next(iter(bad.items())))):
         beam_search(translator(), *sources(), **bad)
 
 

@@ -107,7 +107,6 @@ def test_another_address_and_a_local_file(host, tmp_path):  # noqa: F811
     source = tmp_path / "mine.tar"
     source.write_bytes(gzip.decompress(ARCHIVE))
     check(cifar10(url=source))
-    check(cifar10(url=source.as_uri()))
     assert left_in(tmp_path) == ["kept", "mine.tar"]
     with pytest.raises(FileNotFoundError, match="nowhere"):
         cifar10(url=tmp_path / "nowhere")

@@ -176,18 +176,16 @@ def test_the_folder_by_default(host, tmp_path):
 def test_local_files_are_used_where_they_are(tmp_path):
     source = tmp_path / "with a blank.bin"
     source.write_bytes(BODY)
-    digest = hashlib.sha256(BODY).hexdigest()
-    for where in (source, str(source), source.as_uri(), [source]):
-        assert download(where) == download(where, digest.upper(), tmp_path / "new", "x") == source
-        with pytest.raises(ValueError, match="blank.bin: .*" + digest) as caught:
-            download(where, "0" * 64)
-        assert "0" * 64 in str(caught.value)
+    for where in (source, str(source)):
+        assert download(where) == download(where, None, tmp_path / "new", "x") == source
     assert left_in(tmp_path) == ["with a blank.bin"]
     with pytest.raises(FileNotFoundError, match="nowhere"):
         download(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("url", ["ftp://example.org/a", "data://text,a", "http://"])
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org/a", "data://text,a", "http://", "file:///etc/hostname"]
+)
 def test_other_addresses(tmp_path, url):
     with pytest.raises(ValueError, match=url):
         download(url, None, tmp_path, "copy")
@@ -402,7 +400,7 @@ def test_local_archives_are_read_where_they_are(tmp_path):
     archive, text = tmp_path / "mine.zip", tmp_path / "mine.txt"
     archive.write_bytes(pack())
     text.write_text(LINES, encoding="utf-8")
-    for url in (archive, str(archive), archive.as_uri(), text):
+    for url in (archive, str(archive), text):
         assert tatoeba("fra", url=url) == PAIRS
     assert not (tmp_path / "cache").exists()
     with pytest.raises(FileNotFoundError, match="nowhere.zip"):
@@ -504,7 +502,6 @@ def test_columns_line_ends_and_byte_order_mark(tmp_path):
     text = "\ufeff" + LINES.replace("\n", "\r\n") + "\r\n"
     assert read(tmp_path, text) == PAIRS
     assert read(tmp_path, LINES.rstrip()) == PAIRS
-    assert read(tmp_path, text, normalise=False)[0] == Pair(("Go.",), ("Va", "!"))
 
 
 @pytest.mark.parametrize(
@@ -586,30 +583,22 @@ def test_english_by_hand(tmp_path, text, tokens):
     assert words(tmp_path, text, side=0) == tokens
 
 
-def test_text_as_it_is(tmp_path):
-    assert words(tmp_path, "L’eau, Va\u202f!", normalise=False) == "L’eau, Va !"
-
-
 def test_repeated_pairs_count_once(tmp_path):
     text = "Go.\tVa !\nGo.\tVa\u202f!\tother\nGO.\tva!\nGo.\tMarche.\nGo!\tVa !\n"
     assert len(read(tmp_path, text)) == 3
-    assert len(read(tmp_path, text, normalise=False)) == 4
 
 
-def test_limits(tmp_path):
+def test_limit(tmp_path):
     text = "A.\tB.\nA b c.\tB.\nC.\tD e f.\nE.\tF.\n"
     assert [pair.source for pair in read(tmp_path, text, max_len=2)] == [("a", "."), ("e", ".")]
-    assert read(tmp_path, text, max_pairs=3) == read(tmp_path, text)[:3]
-    assert read(tmp_path, text, max_pairs=1, max_len=3) == [Pair(("a", "."), ("b", "."))]
-    assert len(read(tmp_path, text, max_pairs=99)) == 4
     with pytest.raises(ValueError, match="lines.txt: no pairs are left with max_len=1"):
         read(tmp_path, text, max_len=1)
 
 
-@pytest.mark.parametrize("options", [{"max_pairs": 0}, {"max_len": 0}, {"max_pairs": -1}])
-def test_limits_below_one(tmp_path, options):
-    with pytest.raises(ValueError, match=f"{next(iter(options))}={next(iter(options.values()))}"):
-        read(tmp_path, LINES, **options)
+@pytest.mark.parametrize("max_len", [0, -1])
+def test_limit_below_one(tmp_path, max_len):
+    with pytest.raises(ValueError, match=f"max_len must be at least 1, got {max_len}"):
+        read(tmp_path, LINES, max_len=max_len)
 
 
 @pytest.mark.parametrize("language", ["fr", "FRA", "../", "fra\n", ""])
@@ -654,9 +643,13 @@ def test_split_shares_nothing_and_loses_nothing(edges, valid, test, seed):
 
 def test_split_of_strangers_is_exact_and_random():
     pairs = numbered((i, i) for i in range(1000))
-    for sizes, asked in (((880, 20, 100), (20, 0.1)), ((800, 100, 100), ()), ((995, 5, 0), (5, 0))):
+    for sizes, asked in (
+        ((880, 20, 100), (20, 100)),
+        ((995, 5, 0), (5, 0)),
+        ((1000, 0, 0), (0, 0)),
+    ):
         assert tuple(map(len, split_pairs(pairs, *asked))) == sizes
-    one, other = split_pairs(pairs, seed=1), split_pairs(pairs, seed=2)
+    one, other = (split_pairs(pairs, 100, 100, seed) for seed in (1, 2))
     assert one[2] != other[2]
     assert [len([p for p in part if p in pairs[:500]]) for part in one] == pytest.approx(
         [400, 50, 50], abs=20
@@ -666,7 +659,8 @@ def test_split_of_strangers_is_exact_and_random():
 
 def test_split_keeps_a_long_chain_together():
     linked = [(i // 2, (i + 1) // 2) for i in range(4_000)]  # s0-t0-s0-t1-s1-t1 …
-    train, valid, test = split_pairs(numbered([*linked, *((-i, -i) for i in range(1, 6_001))]))
+    pairs = numbered([*linked, *((-i, -i) for i in range(1, 6_001))])
+    train, valid, test = split_pairs(pairs, 1_000, 1_000)
     assert (len(train), len(valid), len(test)) == (8_000, 1_000, 1_000)
     assert sum(pair.source[0][1] != "-" for pair in train) == 4_000
 
@@ -682,28 +676,26 @@ def test_a_large_group_goes_to_training_though_it_would_fit():
 
 def test_large_groups_are_taken_where_there_are_no_small_ones():
     pairs = numbered((i // 5, i) for i in range(50))
-    assert tuple(map(len, split_pairs(pairs, 6, 0.2))) == (35, 5, 10)
+    assert tuple(map(len, split_pairs(pairs, 6, 10))) == (35, 5, 10)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "says"),
+    ("arguments", "says"),
     [
-        ((1.0, 0.1), ValueError, "valid .* got 1.0"),
-        ((0.1, -1), ValueError, "test .* got -1"),
-        ((0.1, float("nan")), ValueError, "got nan"),
-        (("a", 1), TypeError, "valid .* got 'a'"),
-        ((True, 1), TypeError, "got True"),
-        ((5, 5), ValueError, "10 pairs, valid=5, test=5"),
-        ((0.5, 0.5), ValueError, "nothing left"),
+        ((-1, 1), "valid=-1"),
+        ((1, -1), "test=-1"),
+        ((1, float("nan")), "test=nan"),
+        ((5, 5), "valid=5 and test=5 of 10 pairs"),
+        ((0.1, 0.1), "valid should get 0.1"),
     ],
 )
-def test_split_refuses(arguments, error, says):
-    with pytest.raises(error, match=says):
+def test_split_refuses(arguments, says):
+    with pytest.raises(ValueError, match=says):
         split_pairs(numbered((i, i) for i in range(10)), *arguments)
 
 
 def test_split_of_one_group_or_none():
     with pytest.raises(ValueError, match="valid should get 1 .* of 1 groups .* largest 10"):
-        split_pairs(numbered((0, i) for i in range(10)))
+        split_pairs(numbered((0, i) for i in range(10)), 1, 1)
     with pytest.raises(ValueError, match="0 pairs"):
-        split_pairs([])
+        split_pairs([], 0, 0)

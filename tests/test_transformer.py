@@ -317,12 +317,12 @@ def test_bad_input(args, kind, says):
 def test_positions_beyond_the_learned_ones():
     made = model(learned_max_len=7)
     src, lens, tgt = sentences(length=8)
-    with pytest.raises(ValueError, match="position 7 is beyond the 7 learned ones"):
+    with pytest.raises(ValueError, match="8 positions from 0 on, but only 7"):
         made(src, lens, tgt)
     state = made.start(src, lens)
     for t in range(7):
         _, state, _ = made.step(tgt[:, t], state)
-    with pytest.raises(ValueError, match="position 7 is beyond"):
+    with pytest.raises(ValueError, match="1 positions from 7 on, but only 7"):
         made.step(tgt[:, 7], state)
 
 

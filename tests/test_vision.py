@@ -452,7 +452,7 @@ def test_the_map_is_never_made(shape):
 
 @pytest.mark.parametrize("sizes", [(0,), (4, 0), (4, None, 0), (4, None, None, True, 0)])
 def test_grid_refuses_sizes(sizes):
-    with pytest.raises(ValueError, match="at least 1, got .*0"):
+    with pytest.raises(ValueError, match="at least 1, got .*=0"):
         SelfAttention2d(*sizes)
 
 
@@ -697,13 +697,6 @@ def test_the_split_is_the_seeds():
     state = torch.get_rng_state()
     digits()
     assert torch.equal(torch.get_rng_state(), state)
-    assert [len(part) for part in digits(0.1)] == [1617, 180]
-
-
-@pytest.mark.parametrize("share", [0, 1, -0.1, math.nan])
-def test_digits_refuse_a_share(share):
-    with pytest.raises(ValueError, match=f"got {share}"):
-        digits(share)
 
 
 def test_classification_loss():

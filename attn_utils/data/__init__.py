@@ -11,21 +11,6 @@ from attn_utils.data.images import cifar10, digits
 from attn_utils.data.tatoeba import tatoeba
 
 __all__ = [
-    "BOS",
-    "EOS",
-    "PAD",
-    "UNK",
-    "Batch",
-    "Pair",
-    "Vocab",
-    "batches",
-    "cifar10",
-    "date_corpus",
-    "digits",
-    "french_text",
-    "grammar_corpus",
-    "grammar_splits",
-    "korean_text",
-    "split_pairs",
-    "tatoeba",
-]
+    "BOS", "EOS", "PAD", "UNK", "Batch", "Pair", "Vocab", "batches", "cifar10", "date_corpus", "digits", "french_text",
+    "grammar_corpus", "grammar_splits", "korean_text", "split_pairs", "tatoeba",
+]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -52,13 +53,8 @@ class Vocab:
 
     def decode(self, ids: Iterable[int]) -> tuple[str, ...]:
         """The tokens of the ids up to the first EOS; PAD and BOS are left out."""
-        tokens = []
-        for i in map(int, ids):
-            if i == EOS:
-                break
-            if i not in (PAD, BOS):
-                tokens.append(self.tokens[i])
-        return tuple(tokens)
+        said = takewhile(lambda i: i != EOS, map(int, ids))
+        return tuple(self.tokens[i] for i in said if i not in (PAD, BOS))
 
 
 class Batch(NamedTuple):
@@ -82,8 +78,8 @@ class _Encoded(Dataset):
 
     def __init__(self, pairs: Sequence[Pair], src_vocab: Vocab, tgt_vocab: Vocab) -> None:
         self.src, self.src_lens = pad([src_vocab.encode(pair.source) for pair in pairs])
-        target, self.tgt_lens = pad([[BOS, *tgt_vocab.encode(pair.target)] for pair in pairs])
-        self.tgt, self.tgt_lens = target, self.tgt_lens - 1
+        self.tgt, tgt_lens = pad([[BOS, *tgt_vocab.encode(pair.target)] for pair in pairs])
+        self.tgt_lens = tgt_lens - 1
 
     def __len__(self) -> int:
         return len(self.src)
@@ -171,9 +167,5 @@ def batches(
     encoded = _Encoded(pairs, src_vocab, tgt_vocab)
     lengths = list(zip(encoded.src_lens.tolist(), encoded.tgt_lens.tolist(), strict=True))
     sampler = LengthBuckets(lengths, batch_size, shuffle, seed)
-    return DataLoader(encoded, batch_sampler=sampler, collate_fn=_as_is)
-
-
-def _as_is(batch: Batch) -> Batch:
-    """The dataset has put the batch together already."""
-    return batch
+    # The dataset has put the batch together already.
+    return DataLoader(encoded, batch_sampler=sampler, collate_fn=Batch._make)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.request import url2pathname
 
 TIMEOUT = 20.0  # seconds without a byte
 RETRIES = 2  # after 1 and 2 seconds
@@ -14,7 +12,7 @@ HEADERS = {"User-Agent": "Mozilla/5.0 (attn-utils)", "Accept-Encoding": "identit
 
 
 def download(
-    urls: str | Path | Sequence[str | Path],
+    urls: str | Path | Sequence[str],
     sha256: str | None = None,
     root: str | Path | None = None,
     name: str | None = None,
@@ -27,8 +25,8 @@ def download(
     without a request, unless ``sha256`` says that it is another.
 
     Args:
-        urls: one address (http or https), or several of the same file, in order. A local path or a ``file://``
-            address stands alone; that file is used where it is.
+        urls: one address (http or https), or several of the same file, in order; or a local path, whose file is used
+            where it is, whatever its content.
         sha256: SHA-256 of the file in hexadecimal; `None` leaves the content to ``check``.
         root: the folder, made if need be; by default the system's place for caches, on Linux ``~/.cache/attn_utils``.
         name: the file's name there; by default the end of the address, after a digest of all of it.
@@ -43,12 +41,10 @@ def download(
         ValueError: an address is of another kind, or what it delivered was refused, and no other did better. A file
             that was there before is untouched.
     """
-    urls = [str(urls)] if isinstance(urls, str | Path) else [str(url) for url in urls]
-    if (path := _local(urls[0])) is not None:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if sha256 is not None and found != sha256.lower():
-            raise ValueError(f"{path}: its SHA-256 is {found}, expected {sha256}")
-        return path
+    if isinstance(urls, str | Path):
+        if "://" not in str(urls):
+            return Path(urls).expanduser().resolve(strict=True)
+        urls = [urls]
     import pooch  # here, so that a chapter that downloads nothing does without
     import requests
 
@@ -73,16 +69,8 @@ def download(
             errors[url] = error
     if (root / name).exists():
         errors[root / name] = f"is there, but its SHA-256 is not {sha256}"
-    kind = (
-        ValueError if any(isinstance(e, ValueError) for e in errors.values()) else ConnectionError
-    )
+    refused = any(isinstance(error, ValueError) for error in errors.values())
+    kind = ValueError if refused else ConnectionError
     reasons = [f"  {where}: {error}" for where, error in errors.items()]
     hint = "Download it by hand and pass its path."
     raise kind("\n".join([f"{name} could not be had:", *reasons, hint]))
-
-
-def _local(url: str) -> Path | None:
-    """The path that a local address means; `None` for one in the network."""
-    if url.startswith("file://"):
-        return Path(url2pathname(url.removeprefix("file://")))
-    return None if "://" in url else Path(url).expanduser()

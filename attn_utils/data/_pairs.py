@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from numbers import Integral
 from typing import NamedTuple
 
 
@@ -24,7 +23,7 @@ class Pair(NamedTuple):
 
 
 def split_pairs(
-    pairs: Sequence[Pair], valid: float = 0.1, test: float = 0.1, seed: int = 0
+    pairs: Sequence[Pair], valid: int, test: int, seed: int = 0
 ) -> tuple[list[Pair], list[Pair], list[Pair]]:
     """Split a corpus so that no sentence of one part, source or target, occurs in another.
 
@@ -35,8 +34,8 @@ def split_pairs(
 
     Args:
         pairs: the corpus.
-        valid: size of the validation part: a whole number of pairs, or a fraction of the corpus below 1.
-        test: the same for the test part.
+        valid: number of pairs to validate on.
+        test: number of pairs to test on.
         seed: of the draw.
 
     Returns:
@@ -44,15 +43,12 @@ def split_pairs(
         than asked, and smaller only where every group that could fill the rest is too large for it.
 
     Raises:
-        TypeError: a size that is no number.
-        ValueError: a size out of its range, nothing left for training, or a part that should hold pairs and gets none
-            because every group is too large for it.
+        ValueError: a negative number, nothing left for training, or a part that should hold pairs and gets none because
+            every group is too large for it.
     """
-    asked = [_size(valid, len(pairs), "valid"), _size(test, len(pairs), "test")]
-    if sum(asked) >= len(pairs):
-        raise ValueError(
-            f"nothing left for training: {len(pairs)} pairs, valid={valid!r}, test={test!r}"
-        )
+    asked = [valid, test]
+    if min(asked) < 0 or not sum(asked) < len(pairs):
+        raise ValueError(f"cannot hold out valid={valid} and test={test} of {len(pairs)} pairs")
     groups = _groups(pairs)
     random.Random(seed).shuffle(groups)
     limit = max(1, min(size for size in asked if size) // 10) if any(asked) else 0
@@ -67,15 +63,6 @@ def split_pairs(
                 f"of linked pairs has {min(map(len, groups))}, the largest {max(map(len, groups))}"
             )
     return tuple([pairs[i] for i in sorted(part)] for part in parts)
-
-
-def _size(asked: float, n: int, name: str) -> int:
-    """A count as it is, a fraction of n rounded."""
-    if isinstance(asked, bool) or not isinstance(asked, Integral | float):
-        raise TypeError(f"{name} must be a number of pairs or a fraction, got {asked!r}")
-    if asked < 0 or (isinstance(asked, float) and not asked < 1):
-        raise ValueError(f"{name} must be a whole number or a fraction below 1, got {asked!r}")
-    return int(asked) if isinstance(asked, Integral) else round(asked * n)
 
 
 def _groups(pairs: Sequence[Pair]) -> list[list[int]]:

@@ -20,24 +20,18 @@ HOSTS = (
     "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/CIFAR10/",
 )
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-RECORD, LARGEST = (
-    1 + 3 * 32 * 32,
-    40_000_000,
-)  # bytes of an image and of a file; CIFAR's have 31 million
+# Bytes of an image and of a file; CIFAR's have 31 million.
+RECORD, LARGEST = 1 + 3 * 32 * 32, 40_000_000
 
 
-def digits(test_share: float = 0.25, seed: int = 0) -> tuple[TensorDataset, TensorDataset]:
-    """Handwritten digits, 1,797 grey images of 8 x 8 pixels, split at random.
+def digits(seed: int = 0) -> tuple[TensorDataset, TensorDataset]:
+    """Handwritten digits, 1,797 grey images of 8 x 8 pixels, a quarter of them, drawn at random, to test on.
 
     Args:
-        test_share: part of the images held out, between 0 and 1.
         seed: of the split.
 
     Returns:
         Training and test images; each item is an image (1, 8, 8), float32 in [0, 1], and its class, 0 to 9.
-
-    Raises:
-        ValueError: test_share not between 0 and 1.
 
     Source:
         Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, the
@@ -45,12 +39,10 @@ def digits(test_share: float = 0.25, seed: int = 0) -> tuple[TensorDataset, Tens
     """
     from sklearn.datasets import load_digits
 
-    if not 0 < test_share < 1:
-        raise ValueError(f"test_share must be between 0 and 1, got {test_share}")
     bundle = load_digits()
     images: Tensor = torch.tensor(bundle.images, dtype=torch.float32)[:, None] / 16  # (N, 1, 8, 8)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    test, training = order.tensor_split([round(test_share * len(images))])
+    test, training = order.tensor_split([round(len(images) / 4)])
     labels = torch.tensor(bundle.target)
     return tuple(TensorDataset(images[rows], labels[rows]) for rows in (training, test))
 
@@ -96,13 +88,10 @@ def _records(path: Path) -> list[Tensor]:
                 name = member.name.split("/")[-1]
                 if name in wanted and member.isfile():
                     if member.size > LARGEST or not member.size or member.size % RECORD:
-                        raise ValueError(
-                            f"{name} has {member.size:,} bytes, no records of {RECORD:,}"
-                        )
+                        got = f"{name} has {member.size:,} bytes"
+                        raise ValueError(f"{got}, no records of {RECORD:,}")
                     data = bytearray(archive.extractfile(member).read())
-                    found[name] = torch.frombuffer(data, dtype=torch.uint8).unflatten(
-                        0, (-1, RECORD)
-                    )
+                    found[name] = torch.frombuffer(data, dtype=torch.uint8).reshape(-1, RECORD)
             archive.fileobj.read()  # to the end: gzip compares its checksum only there
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} is not a good archive: {error}") from error

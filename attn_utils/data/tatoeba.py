@@ -9,7 +9,6 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
 from itertools import compress
 from pathlib import Path, PureWindowsPath
 
@@ -35,9 +34,7 @@ def tatoeba(
     url: str | Path | None = None,
     *,
     sha256: str | None = None,
-    max_pairs: int | None = None,
     max_len: int | None = None,
-    normalise: bool = True,
 ) -> list[Pair]:
     """English sentences and their translations by volunteers; downloaded once, then read from the disk.
 
@@ -50,7 +47,7 @@ def tatoeba(
     - fra, 2019-04-07: 0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104
     - kor, 2022-05-02: ec1922b95f57bdfd413532bdacb702ac9894f79e5e9041b33bcc1a8215d63914
 
-    Normalised text is in lower case and in Unicode's form NFC; curly apostrophes become straight; soft hyphens and
+    The text is put in lower case and in Unicode's form NFC; curly apostrophes become straight; soft hyphens and
     zero-width spaces are dropped; a space of any kind or width only separates. Then come the tokens. A word is a run
     of letters and digits; hyphens, and dots, commas and colons between digits, join ("well-known", "2:30"). Two dots
     and more are one token, any other mark is a token of its own, spaces before it or not. In English an apostrophe
@@ -66,9 +63,7 @@ def tatoeba(
         url: another address of the archive, or a local archive or text (``.zip`` or ``.txt``), which is read where it
             is. A download from here is kept under a name of its own.
         sha256: the digest that the text must have, in hexadecimal.
-        max_pairs: take the first so many; the file begins with the shortest sentences.
         max_len: leave out pairs with more tokens than that on either side.
-        normalise: False keeps the text as it is; a token is then what stands between spaces.
 
     Returns:
         Pairs with an English source and no alignment, in the file's order, each once. One sentence has many
@@ -77,7 +72,7 @@ def tatoeba(
     Raises:
         ConnectionError: no host delivered the archive. Without a network, `grammar_corpus` makes one.
         FileNotFoundError: there is no file at a local ``url``.
-        ValueError: a language that is not three small letters, a limit below 1, a digest that differs, an archive that
+        ValueError: a language that is not three small letters, max_len below 1, a digest that differs, an archive that
             is damaged, unsafe or without its text, more than 1 % of lines without two sentences (up to 1 % are left out
             with a warning), or no pair within ``max_len``.
 
@@ -86,25 +81,23 @@ def tatoeba(
     """
     if not re.fullmatch("[a-z]{3}", language):
         raise ValueError(f"language must be three letters such as 'fra' or 'kor', got {language!r}")
-    if any(limit is not None and limit < 1 for limit in (max_pairs, max_len)):
-        raise ValueError(f"limits start at 1, got max_pairs={max_pairs} and max_len={max_len}")
+    if max_len is not None and max_len < 1:
+        raise ValueError(f"max_len must be at least 1, got {max_len}")
     member = None if str(url).endswith(".txt") else f"{language}.txt"
     urls = url or [HOST.format(language), *MIRRORS.get(language, [])]
     name = None if url else f"{language}-eng.zip"  # what else is there is not the host's
     path = download(urls, None, root, name, lambda file: _read(file, member, sha256, tell=True))
     try:
-        rows = _rows(_read(path, member, sha256), normalise)
+        rows = _rows(_read(path, member, sha256))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    pairs = {}
-    for pair in _tokenise(rows, language, normalise):
-        if max_len is None or max(len(pair.source), len(pair.target)) <= max_len:
-            pairs[pair] = None
-        if len(pairs) == max_pairs:
-            break
+    words = ELIDED if language in ELIDING else WORDS
+    pairs = [Pair(tuple(WORDS.findall(one)), tuple(words.findall(other))) for one, other in rows]
+    if max_len is not None:
+        pairs = [pair for pair in pairs if max(map(len, pair[:2])) <= max_len]
     if not pairs:
         raise ValueError(f"{path}: no pairs are left with max_len={max_len}")
-    return list(pairs)
+    return list(dict.fromkeys(pairs))
 
 
 def _read(path: Path, member: str | None, sha256: str | None, tell: bool = False) -> str:
@@ -152,9 +145,9 @@ def _only(names: list[str], wanted: str) -> str:
     return found[0]
 
 
-def _rows(text: str, normalise: bool) -> list[list[str]]:
+def _rows(text: str) -> list[list[str]]:
     """The first two columns of every line; a few lines without two sentences are left out, many are an error."""
-    plain = unicodedata.normalize("NFC", text.lower().translate(PLAIN)) if normalise else text
+    plain = unicodedata.normalize("NFC", text.lower().translate(PLAIN))
     rows = [line.split("\t", 2)[:2] for line in plain.rstrip().split("\n")]
     whole = [len(row) == 2 and all(map(str.strip, row)) for row in rows]
     bad = whole.count(False)
@@ -166,11 +159,3 @@ def _rows(text: str, normalise: bool) -> list[list[str]]:
             raise ValueError(message)
         warnings.warn(message, stacklevel=3)
     return list(compress(rows, whole))
-
-
-def _tokenise(rows: list[list[str]], language: str, normalise: bool) -> Iterator[Pair]:
-    """Rows as pairs of tokens."""
-    english = WORDS.findall if normalise else str.split
-    other = ELIDED.findall if normalise and language in ELIDING else english
-    for source, target in rows:
-        yield Pair(tuple(english(source)), tuple(other(target)))

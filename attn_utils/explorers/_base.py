@@ -32,6 +32,16 @@ def checked(name: str, values: Tensor, *shape: int | str) -> Tensor:
     return values
 
 
+def shares(name: str, values: Tensor, *shape: int | str) -> Tensor:
+    """Weights as the page holds them, or a ValueError unless they are ``checked`` and each row sums to 1, or to 0."""
+    values = checked(name, values, *shape)
+    sums = values.sum(dim=-1)
+    if values.min() < 0 or torch.minimum(sums, (sums - 1).abs()).max() > 1e-3:
+        got = f"sums from {sums.min():g} to {sums.max():g}, the least weight is {values.min():g}"
+        raise ValueError(f"rows of {name} must be weights that sum to 1 or to 0, got {got}")
+    return values.round(decimals=4)  # four decimals keep the page light
+
+
 def fixed(text: str) -> traitlets.Unicode:
     """A text that the page needs and that nobody changes."""
     return traitlets.Unicode(text, read_only=True).tag(sync=True)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from attn_utils.explorers._base import Explorer, between, checked, fixed, module
+from attn_utils.explorers._base import Explorer, between, fixed, module, shares
 from attn_utils.plotting import show_alignment
 
 Words = Sequence[str]
@@ -20,16 +20,13 @@ def _example(
 ) -> dict:
     """One example as the trait holds it, or a ValueError that says what does not fit."""
     L, S = len(target), len(source)
-    weights = checked(f"weights of example {number}, (target, source),", weights, L, S)
-    sums = weights.sum(dim=1)
-    if weights.min() < 0 or torch.minimum(sums, (sums - 1).abs()).max() > 1e-3:
-        raise ValueError(f"rows of example {number} must sum to 1 or to 0, got {sums.tolist()}")
+    weights = shares(f"example {number}, (target, source),", weights, L, S)
     if outside := [(s, t) for s, t in gold or () if not (0 <= s < S and 0 <= t < L)]:
         raise ValueError(f"gold of example {number} must lie inside {(S, L)}, got {outside}")
     return {
         "source": list(source),
         "target": list(target),
-        "weights": weights.round(decimals=4).tolist(),  # four decimals keep the page light
+        "weights": weights.tolist(),
         "gold": None if gold is None else sorted([int(s), int(t)] for s, t in gold),
         "label": label,
     }

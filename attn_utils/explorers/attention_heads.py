@@ -5,7 +5,7 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from attn_utils.explorers._base import Explorer, between, checked, choice, fixed, module
+from attn_utils.explorers._base import Explorer, between, choice, fixed, module, shares
 from attn_utils.plotting import CMAP, show_alignment
 
 KINDS = ("encoder_self", "decoder_self", "cross")
@@ -18,11 +18,8 @@ def _example(number: int, source: list, target: list, maps: object, label: str =
     sides = (source, source), (target, ["<bos>", *target[:-1]]), (target, source)
     for kind, (rows, columns) in zip(KINDS, sides, strict=True):
         size, name = ("layers", "heads", len(rows), len(columns)), f"{kind} of example {number}"
-        weights = checked(name, torch.stack([*maps[kind]]), *size)
-        if weights.min() < 0 or (weights.sum(dim=-1) - 1).abs().max() > 1e-3:
-            raise ValueError(f"rows of {name} must sum to 1, got {weights.sum(dim=-1).tolist()}")
-        short = weights.round(decimals=4).tolist()  # four decimals keep the page light
-        held[kind] = {"rows": rows, "columns": columns, "weights": short}
+        weights = shares(name, torch.stack([*maps[kind]]), *size).tolist()
+        held[kind] = {"rows": rows, "columns": columns, "weights": weights}
     return held
 
 
@@ -37,9 +34,9 @@ class AttentionHeads(Explorer):
         examples: dicts with ``source`` (the S tokens that the encoder reads), ``target`` (the L tokens that the decoder
             says, the end of the sentence, too, where its row is to be seen), ``maps`` and perhaps ``label`` (its name
             in the menu). ``maps`` are the `AttentionMaps` of one sentence without the batch, or a dict like them: for
-            each layer ``encoder_self`` (H, S, S), ``decoder_self`` (H, L, L) and ``cross`` (H, L, S); rows sum to 1. In
-            the last two, row j is the place where target[j] is said; the columns of ``decoder_self`` are what the
-            decoder has read: <bos>, target[0], … target[L - 2].
+            each layer ``encoder_self`` (H, S, S), ``decoder_self`` (H, L, L) and ``cross`` (H, L, S); rows sum to 1,
+            or to 0. In the last two, row j is the place where target[j] is said; the columns of ``decoder_self`` are
+            what the decoder has read: <bos>, target[0], … target[L - 2].
         **traits: starting values of the traits named in ``driven``.
 
     Raises:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from attn_utils.explorers._base import Bounded, Explorer, between, checked, fixed, module
+from attn_utils.explorers._base import Bounded, Explorer, between, checked, fixed, module, shares
 from attn_utils.plotting import CMAP
 from attn_utils.vision import non_local_means
 
@@ -23,11 +23,9 @@ def _grid(what: str, count: int, size: Sequence[int]) -> list[int]:
 
 def _checked_weights(weights: Tensor, count: int, size: Sequence[int]) -> tuple:
     """The weights as the page holds them, the grid of places and that of the keys."""
-    weights = checked("weights", weights, count, "places", "S").round(decimals=4)
-    low, high = weights.sum(dim=-1).aminmax()
-    if weights.shape[2] < 2 or weights.min() < 0 or low < 0.98 or high > 1.02:
-        got = f"{weights.shape[2]} with sums from {low:g} to {high:g}"
-        raise ValueError(f"weights must be at least 2 and 0 and sum to 1, got {got}")
+    weights = shares("weights", weights, count, "places", "S")
+    if weights.shape[2] < 2:
+        raise ValueError("an explorer needs at least 2 keys, got 1")
     grid = _grid("places", weights.shape[1], size)
     return weights, grid, _grid("keys", weights.shape[2], grid)
 
@@ -45,7 +43,6 @@ class PixelAttention(Explorer):
             coarser; so are the S keys over the places. None: the weights of non-local means, computed in the page.
         names: of the images, for the menu.
         receptive_field: side of the convolution's square in places, odd.
-        size: rows and columns of the grid of places; by default found from their number.
         **traits: starting values: ``image``, ``row`` and ``column`` (by default the first and its middle), ``width``
             and ``patch`` (of non-local means; by default 0.1, in the unit of the image, and 5).
 
@@ -70,11 +67,10 @@ class PixelAttention(Explorer):
         weights: Tensor | None = None,
         names: Sequence[str] | None = None,
         receptive_field: int = 5,
-        size: tuple[int, int] | None = None,
         **traits: float,
     ) -> None:
         images = checked("images", images, "N", "C", "h", "w").round(decimals=3)
-        shape, grid = images.shape[2:], size or images.shape[2:]
+        grid = images.shape[2:]
         if images.shape[1] not in (1, 3) or images.min() < 0 or images.max() > 1:
             got = f"{images.shape[1]} channels from {images.min():g} to {images.max():g}"
             raise ValueError(f"images must be grey or RGB in [0, 1], got {got}")
@@ -85,10 +81,8 @@ class PixelAttention(Explorer):
             raise ValueError(f"{len(images)} images need as many names, got {names}")
         if weights is not None:
             weights, grid, keyed = _checked_weights(weights, len(images), grid)
-        elif min(shape) < 5 or tuple(grid) != tuple(shape):
-            raise ValueError(
-                f"non-local means: at least 5 x 5, a place a pixel; got {tuple(shape)}"
-            )
+        elif min(grid) < 5:
+            raise ValueError(f"non-local means need at least 5 x 5 pixels, got {tuple(grid)}")
         held = {"images": images, "weights": [] if weights is None else weights, "names": names}
         held |= {"grid": list(grid), "keyed": list(grid if weights is None else keyed)}
         start = {"row": (grid[0] - 1) // 2, "column": (grid[1] - 1) // 2} | traits
