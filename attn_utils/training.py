@@ -112,6 +112,7 @@ def train(
     clip: float | None = 1.0,
     accumulate: int = 1,
     valid: Iterable | None = None,
+    patience: int | None = None,
     mixed_precision: str = "no",
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
@@ -137,6 +138,7 @@ def train(
         accumulate: batches in one step of the optimizer, one in memory after the other; an epoch's last step takes
             what is left.
         valid: batches to validate on after each epoch; the model is left with the weights of the best epoch.
+        patience: with ``valid``, stop after so many epochs in a row without a better loss.
         mixed_precision: "no", "bf16" or "fp16".
         seed: of dropout and whatever else draws numbers in training.
         checkpoint: file for the state after each epoch; written whole or not at all.
@@ -146,11 +148,14 @@ def train(
         The history, one entry for each epoch.
 
     Raises:
-        ValueError: epochs or accumulate less than 1, no batches, or a checkpoint of another model.
+        ValueError: epochs or accumulate less than 1, patience without valid, no batches, or a checkpoint of another
+            model.
         FloatingPointError: the loss is not finite any more; the model keeps the weights of before that step.
     """
     if min(epochs, accumulate, len(batches)) < 1:
         raise ValueError(f"got {epochs} epochs, {len(batches)} batches, {accumulate} to a step")
+    if patience is not None and valid is None:
+        raise ValueError(f"patience {patience} needs valid batches to judge by")
     torch.manual_seed(seed)
     AcceleratorState._reset_state()  # a precision chosen in an earlier call must not bind this one
     accelerator = Accelerator(mixed_precision=mixed_precision)
@@ -164,7 +169,7 @@ def train(
     done, quiet = len(run.history.loss) * each, not (progress and accelerator.is_main_process)
     bar = tqdm(total=steps, initial=done, leave=False, mininterval=0.5, disable=quiet)
     try:
-        run.fit(batches, valid, epochs, checkpoint, bar)
+        run.fit(batches, valid, epochs, patience, checkpoint, bar)
     except KeyboardInterrupt:
         run.history.interrupted = True
         print(f"Interrupted after {len(run.history.loss)} whole epochs; the model stays as it is.")
@@ -189,9 +194,11 @@ class _Run:
     history: History = field(default_factory=History)
     best_weights: dict[str, Tensor] | None = None
 
-    def fit(self, batches, valid, epochs, checkpoint, bar) -> None:
+    def fit(self, batches, valid, epochs, patience, checkpoint, bar) -> None:
         """The epochs that are left; at the end the model has the weights of the best."""
         for epoch in range(len(self.history.loss), epochs):
+            if self.stale(patience):
+                break
             if hasattr(getattr(batches, "batch_sampler", None), "set_epoch"):
                 batches.batch_sampler.set_epoch(epoch)
             self.epoch(batches, bar)
@@ -268,6 +275,11 @@ class _Run:
         if loss / count == min(self.history.valid_loss):
             self.history.best = len(self.history.valid_loss) - 1
             self.best_weights = {k: v.clone() for k, v in self.bare.state_dict().items()}
+
+    def stale(self, patience: int | None) -> bool:
+        """Whether the last ``patience`` epochs have brought no better validation loss."""
+        best, losses = self.history.best, self.history.valid_loss
+        return None not in (patience, best) and len(losses) - 1 - best >= patience
 
     def parts(self) -> dict[str, Any]:
         """What has a state_dict and must survive."""

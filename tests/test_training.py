@@ -168,10 +168,10 @@ def script(losses):
 ONE = DataLoader([0], batch_size=1)
 
 
-def test_the_best_weights_come_back():
+def test_best_weights_come_back_and_patience_ends_it():
     model = Memory()
-    options = {"optimizer": torch.optim.SGD(model.parameters(), lr=1.0), "valid": ONE, "epochs": 4}
-    _, history = fit(model, ONE, loss_fn=script([3.0, 1.0, 2.0, 1.5]), **options)
+    options = {"optimizer": torch.optim.SGD(model.parameters(), lr=1.0), "valid": ONE, "epochs": 9}
+    _, history = fit(model, ONE, loss_fn=script([3.0, 1.0, 2.0, 1.5, 0.0]), patience=2, **options)
     assert history.valid_loss == [3.0, 1.0, 2.0, 1.5]
     assert history.best == 1
     assert model.x.item() == pytest.approx(2, abs=1e-4), "the weights after the second epoch"
@@ -290,6 +290,7 @@ def test_precisions_one_after_the_other(precision):
     ("bad", "quoted"),
     [
         ({"epochs": 0}, "0 epochs"),
+        ({"patience": 2}, "patience 2"),
         ({"batches": []}, "0 batches"),
         ({"accumulate": 0}, "0 to a step"),
     ],
