@@ -241,7 +241,7 @@ def about(task, options):
     typed = shlex.join(re.sub(r"[^=]*[/\\](?=.)", "", word) for word in sys.argv[1:])
     packages = [f"{name} {version(name)}" for name in ("torch", "accelerate")]
     return {
-        "data": options.data, "train": len(task.train), "test": len(task.test), **task.about,
+        "data": options.data, "device": kind, "train": len(task.train), "test": len(task.test), **task.about,
         "sizes": {MODELS[options.data][m][0]: settings(options, m) for m in options.model},
         "machine": ", ".join([*machine, f"{n} process(es)"]), "command": f"{start} -m benchmarks.train {typed}",
         "software": ", ".join([f"Python {platform.python_version()}", *packages]),

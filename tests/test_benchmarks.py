@@ -11,6 +11,7 @@ import tarfile
 
 import pytest
 import torch
+from accelerate import Accelerator
 from support import ROOT
 
 from attn_utils.training import History
@@ -72,6 +73,7 @@ def test_every_model_on_every_corpus(data, archives, tmp_path, monkeypatch):
     for sizes in record["sizes"].values():
         assert (sizes["batch"], sizes["epochs"], sizes["precision"]) == (8, 1, "no")
     assert record["train"] <= 40
+    assert record["device"] == Accelerator().device.type
     assert record["machine"].endswith("1 thread(s), 1 process(es)")
     assert torch.__version__.split("+")[0] in record["software"]
     assert record["command"].startswith(f"python -m benchmarks.train --data {data}")
