@@ -1,7 +1,7 @@
 """The full sizes that chapters 13 and 14 offer fit together: shapes, types and gradients, without a GPU.
 
-The settings are those of the notebooks' own cells. Image models run on the device "meta", where a tensor has a shape and
-a type, no numbers.
+The settings are those of the notebooks' own cells. Image models run on the device "meta", where a tensor has a
+shape and a type, no numbers.
 """
 
 from __future__ import annotations
