@@ -12,13 +12,13 @@ import tarfile
 import pytest
 import torch
 from accelerate import Accelerator
-from support import ROOT
+from support import ROOT, code_cells, parse, read
 
 from attn_utils.training import History
 from benchmarks import train as program
 
 RECORDS = sorted((ROOT / "benchmarks/results").glob("*.json"))
-FACTS = {"data", "train", "test", "sizes", "machine", "software", "command", "results"}
+FACTS = {"data", "device", "train", "test", "sizes", "machine", "software", "command", "results"}
 FIGURES = {"model", "seed", "parameters", "minutes", "best_epoch", "date"}
 
 
@@ -241,3 +241,35 @@ def test_records(path):
         kinds = {"Transformer": "transformer", "ViT": "vit"}
         kind = kinds.get(name, "recurrent" if "hidden_dim" in sizes else "convolutions")
         assert sizes | today[kind] == sizes
+
+
+def page(folder, monkeypatch, capsys):
+    """Run the page of results beside other records; what it prints, and the tables it shows."""
+    (folder / "chapters").mkdir()
+    monkeypatch.chdir(folder / "chapters")
+    space = {}
+    for cell in code_cells(read(ROOT / "chapters/results.ipynb"))[1:]:
+        exec(compile(parse(cell.source), "results.ipynb", "exec"), space)
+    return capsys.readouterr().out, space
+
+
+def test_the_page_without_records_says_how_to_get_them(tmp_path, monkeypatch, capsys):
+    said, _ = page(tmp_path, monkeypatch, capsys)
+    assert "Clone the course's repository" in said
+    assert "Recorded on a GPU: nothing yet" in said
+
+
+def test_the_page_shows_a_new_record(tmp_path, monkeypatch, capsys):
+    results = tmp_path / "benchmarks/results"
+    results.mkdir(parents=True)
+    row = {"model": "ViT", "seed": 5, "accuracy": 0.1234, "parameters": 9, "minutes": 2.0}
+    row |= {"images_per_second": 4, "best_epoch": 1, "date": "2026-11-22"}
+    record = dict.fromkeys(FACTS, "?") | {"data": "cifar10", "device": "cuda"}
+    record |= {"train": 8, "test": 8, "results": [row]}
+    (results / "mine.json").write_text(json.dumps(record), encoding="utf-8")
+    said, space = page(tmp_path, monkeypatch, capsys)
+    assert "1 records, 1 trainings" in said
+    assert "Recorded on a GPU: yes" in said
+    assert " ViT              seeds [5], no spread" in said
+    assert "CNN              not yet run" in said
+    assert "12.3%" in space["results"]("cifar10").data
