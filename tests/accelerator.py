@@ -81,7 +81,7 @@ class Pretend(TorchFunctionMode):
         out = args[0] if name == "cuda" else func(*args, **kwargs)
         if name == "tensor" and not isinstance(args[0], torch.Tensor):
             before = False  # a list of single numbers from there is read
-        if name == "copy_":
+        if name in ("copy_", "to"):
             before = self.is_there(args[0])
         if name in ("cpu", "cuda", "to") and goal is not None and goal != before:
             out = out.clone()  # another storage
