@@ -40,7 +40,7 @@ def test_there_are_notebooks():
 
 @each_notebook
 def test_name(path):
-    assert re.fullmatch(r"_template|(\d\d|[a-z]+)(-[a-z0-9]+)+", path.stem), (
+    assert re.fullmatch(r"_template|(\d\d-)?[a-z0-9]+(-[a-z0-9]+)*", path.stem), (
         "a chapter's file is named NN-topic.ipynb, one of the back matter topic.ipynb, with hyphens"
     )
 
