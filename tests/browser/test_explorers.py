@@ -462,11 +462,20 @@ def test_keyboard(again, case):
             "(input) => input.parentElement.querySelector('output').textContent"
         )
     shown.button("Reset").click()
-    if radio := shown.root.locator("input[type=radio]:checked").all():
-        radio[0].focus()
-        before = shown.look()
-        keyboard.press("ArrowDown")
-        shown.changed(before)
+    start = shown.look()
+    for kind, key in (
+        ("input[type=radio]:checked", "ArrowDown"),
+        ("input[type=checkbox]", "Space"),
+        ("select", "ArrowDown"),
+    ):
+        for number in range(shown.root.locator(kind).count()):
+            shown.root.locator(kind).nth(number).focus()
+            before = shown.look()
+            keyboard.press(key)
+            shown.changed(before)
+            shown.button("Reset").focus()
+            keyboard.press("Enter")
+            assert shown.look() == start
 
 
 @each_explorer
