@@ -74,7 +74,15 @@ def test_its_card_exists(page):
 
 def test_the_root_says_what_the_first_page_says():
     root, first = head("index"), head(PAGES[0])
-    for name in ("title", "canonical", "description", "og:url", "og:image", "twitter:card"):
+    for name in (
+        "title",
+        "canonical",
+        "description",
+        "og:description",
+        "og:url",
+        "og:image",
+        "twitter:card",
+    ):
         assert root[name] == first[name] != [], name
 
 
