@@ -75,6 +75,13 @@ browser: $(STAMP) ## Test the built site in a browser (run `make book` first)
 	@test -f $(SITE)/index.html || { echo 'There is no built site yet: run `make book` first.'; exit 1; }
 	$(BIN)/pytest tests/browser
 
+# ---- Releasing ----------------------------------------------------------------------------------
+
+.PHONY: zip
+zip: $(STAMP) ## Pack the built site, which works from disk, into _build/release (run `make book` first)
+	@test -f $(SITE)/index.html || { echo 'There is no built site yet: run `make book` first.'; exit 1; }
+	$(BIN)/python tools/repo.py zip
+
 # ---- Writing ------------------------------------------------------------------------------------
 
 .PHONY: preview

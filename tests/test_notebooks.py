@@ -106,6 +106,19 @@ def test_one_slug():
         assert pages <= {owner}, f"{path.name} names pages of {pages}"
 
 
+def base_url(root):
+    """Where _config.yml says that the site is published."""
+    return yaml.safe_load((root / "_config.yml").read_text("utf-8"))["html"]["baseurl"]
+
+
+def test_the_base_url_follows_from_the_slug(tmp_path):
+    assert base_url(ROOT) == f"https://{repo.pages(repo.slug())}/"
+    (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text("utf-8"), "utf-8")
+    for slug, base in (("Ada/ada.github.io", "ada.github.io"), ("Bo/Book", "bo.github.io/Book")):
+        assert repo.set_slug(slug, tmp_path) == 0
+        assert base_url(tmp_path) == f"https://{base}/"
+
+
 def test_slug_command(tmp_path):
     """`make repo` rewrites every place, and refuses what is no owner/name."""
     (tmp_path / "chapters").mkdir()
@@ -119,6 +132,7 @@ def test_slug_command(tmp_path):
         assert repo.slug(tmp_path) == old
     assert repo.set_slug("ada/attention.book", tmp_path) == 0
     assert repo.slug(tmp_path) == "ada/attention.book"
+    assert base_url(tmp_path) == "https://ada.github.io/attention.book/"
     for path in tmp_path.rglob("*.*"):
         assert old not in path.read_text("utf-8"), f"{path.name} still names {old}"
         if path.suffix == ".ipynb":

@@ -1,8 +1,9 @@
-"""Chores for the repository: its slug, its notebooks' hygiene, its pinned versions.
+"""Chores for the repository: its slug, its notebooks' hygiene, its pinned versions, the site as one file.
 
 python tools/repo.py slug owner/name     # what `make repo SLUG=owner/name` runs
 python tools/repo.py notebooks [--check] # strip outputs and machine traces (or only report)
 python tools/repo.py constraints         # what `make constraints` runs (needs uv)
+python tools/repo.py zip                 # what `make zip` runs
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -48,6 +50,13 @@ def slug(root: Path = ROOT) -> str:
     if found is None:
         raise ValueError("_config.yml has no repository url of the form https://github.com/o/n")
     return found.group(2)
+
+
+def pages(slug: str) -> str:
+    """Where GitHub publishes the site of a repository; one named OWNER.github.io is its owner's root."""
+    owner, name = slug.lower().split("/")[0], slug.split("/")[1]
+    host = f"{owner}.github.io"
+    return host if name.lower() == host else f"{host}/{name}"
 
 
 def setup_cell(root: Path = ROOT) -> str:
@@ -104,15 +113,12 @@ def set_slug(new: str, root: Path = ROOT) -> int:
         print(f"not an owner/name on GitHub: {new!r} (for example: make repo SLUG=ada/attention)")
         return 2
     old = slug(root)
-    old_owner, old_name = old.split("/")
-    owner, name = new.split("/")
     files = [p for pattern in NAMING_FILES for p in sorted(root.glob(pattern))]
     end = r"(?![\w-])"
     for path in [*files, *notebooks(root)]:
         text = path.read_text(encoding="utf-8")
         changed = re.sub(rf"github\.com/{re.escape(old)}{end}", f"github.com/{new}", text)
-        pages = rf"{re.escape(old_owner)}\.github\.io/{re.escape(old_name)}{end}"
-        changed = re.sub(pages, f"{owner}.github.io/{name}", changed)
+        changed = re.sub(re.escape(pages(old)) + end, pages(new), changed)
         if changed != text:
             path.write_text(changed, encoding="utf-8")
             print(f"{path.relative_to(root)}: {old} -> {new}")
@@ -145,6 +151,19 @@ def write_constraints(root: Path = ROOT) -> int:
     return 0
 
 
+def pack(root: Path = ROOT) -> Path:
+    """The built site as one zip, in a folder of the repository's name: unpack it and open index.html."""
+    name = slug(root).split("/")[1]
+    target = root / "_build" / "release" / f"{name}.zip"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    site = root / "_build" / "html"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(site.rglob("*")):
+            archive.write(path, Path(name) / path.relative_to(site))
+    print(f"{target.relative_to(root)}: {target.stat().st_size / 1e6:.1f} MB")
+    return target
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -153,11 +172,15 @@ def main(arguments: list[str] | None = None) -> int:
     strip.add_argument("--check", action="store_true")
     strip.add_argument("paths", nargs="*", type=Path)
     commands.add_parser("constraints")
+    commands.add_parser("zip")
     chosen = parser.parse_args(arguments)
     if chosen.command == "slug":
         return set_slug(chosen.slug)
     if chosen.command == "constraints":
         return write_constraints()
+    if chosen.command == "zip":
+        pack()
+        return 0
     return clean_files(chosen.paths or notebooks(), chosen.check)
 
 
