@@ -375,9 +375,24 @@ def test_nothing_asked(batch, need_weights):
     assert output.shape == (*batch, 0, 6)
 
 
-def test_heads_must_divide_the_features():
-    with pytest.raises(ValueError, match="num_heads 3 must divide embed_dim 8"):
-        MultiHeadAttention(8, 3)
+@pytest.mark.parametrize("num_heads", [3, 0, -2])
+def test_heads_must_divide_the_features(num_heads):
+    with pytest.raises(ValueError, match=f"num_heads {num_heads} must divide embed_dim 8"):
+        MultiHeadAttention(8, num_heads)
+
+
+def test_one_head_is_attention_between_projections():
+    torch.manual_seed(5)
+    head, x = MultiHeadAttention(6, 1), torch.randn(2, 4, 6)
+    inside, weights = attention(head.q_proj(x), head.k_proj(x), head.v_proj(x))
+    torch.testing.assert_close(head(x, x, x), (head.out_proj(inside), weights[:, None]))
+
+
+def test_the_maps_have_a_bias_unless_told_otherwise():
+    names = {name for name, _ in MultiHeadAttention(6, 3).named_parameters()}
+    assert names == {
+        f"{p}_proj.{kind}" for p in ("q", "k", "v", "out") for kind in ("weight", "bias")
+    }
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -387,6 +402,7 @@ def test_no_features(need_weights):
         scaled_dot_product_attention(x, x, torch.zeros(3, 2), need_weights=need_weights)
 
 
-def test_heads_refuse_dropout_at_once():
-    with pytest.raises(ValueError, match="got 1.5"):
-        MultiHeadAttention(8, 2, dropout=1.5)
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+def test_heads_refuse_dropout_at_once(dropout):
+    with pytest.raises(ValueError, match=f"got {dropout}"):
+        MultiHeadAttention(8, 2, dropout=dropout)
