@@ -107,6 +107,15 @@ def test_fused_equals_explicit_for_every_mask_and_shape(batches, rows):
         torch.testing.assert_close(weights.sum(dim=-1), someone)
 
 
+@pytest.mark.parametrize("batch", [(2,), (2, 3), (4, 2, 3)])
+def test_values_alone_may_bring_a_batch(batch):
+    (query, key, _), (_, _, value) = draw(9), draw(9, batch=batch)
+    output, _ = scaled_dot_product_attention(query, key, value)
+    fused, _ = scaled_dot_product_attention(query, key, value, need_weights=False)
+    assert fused.shape == (*batch, 3, 6)
+    torch.testing.assert_close(fused, output)
+
+
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_fully_masked_rows_are_zero_with_finite_gradients(dtype, need_weights):
