@@ -503,6 +503,11 @@ def test_the_stand_in_has_about_the_parameters_of_the_attention():
         assert count(without.block) == pytest.approx(count(with_it.block), rel=0.12)
 
 
+def test_the_stand_in_is_never_empty():
+    for width in range(1, 40):
+        assert AttentionCNN(1, 2, (width,), attention=False).block.convs[0].out_channels >= 1
+
+
 @pytest.mark.parametrize("attention", [True, False])
 @pytest.mark.parametrize(("channels", "size", "grid"), [
     ((8, 16), (8, 12), (4, 6)), ((8, 16), (9, 7), (4, 3)), ((8,), (5, 6), (5, 6)),
