@@ -13,6 +13,8 @@ COLAB_VENV ?= .venv-colab
 JOBS ?= 2
 # The port of `make preview`.
 PORT ?= 8000
+# How many mutants of a module `make mutants` tries.
+SAMPLE ?= 120
 # Where versions come from; `make test CONSTRAINTS=` takes the newest that requirements.txt allows.
 CONSTRAINTS ?= constraints.txt
 
@@ -115,6 +117,12 @@ colab-test: $(COLAB_VENV)/.installed ## Run explorers and notebooks under the ve
 	$(COLAB_VENV)/bin/pytest tests/test_explorers.py --disable-warnings
 	OMP_NUM_THREADS=1 $(COLAB_VENV)/bin/pytest --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=300 chapters/*.ipynb
+
+.PHONY: mutants
+mutants: $(STAMP) ## Change the code in many small ways and see whether its tests notice
+	$(BIN)/pip install --quiet --disable-pip-version-check \
+	    $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -r tests/mutants-requirements.txt
+	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py --jobs $(JOBS) --sample $(SAMPLE)
 
 .PHONY: constraints
 constraints: $(STAMP) ## Pin the newest versions that requirements.txt allows

@@ -263,7 +263,7 @@ class _Local(nn.Module):
 
     def __init__(self, channels: int, parameters: int) -> None:
         super().__init__()
-        inner = max(1, round((parameters - channels) / (10 * channels + 1)))
+        inner = round((parameters - channels) / (10 * channels + 1))
         self.convs = nn.Sequential(
             nn.Conv2d(channels, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, channels, 1)
         )

@@ -107,6 +107,15 @@ def test_fused_equals_explicit_for_every_mask_and_shape(batches, rows):
         torch.testing.assert_close(weights.sum(dim=-1), someone)
 
 
+@pytest.mark.parametrize("batch", [(2,), (2, 3), (4, 2, 3)])
+def test_values_alone_may_bring_a_batch(batch):
+    (query, key, _), (_, _, value) = draw(9), draw(9, batch=batch)
+    output, _ = scaled_dot_product_attention(query, key, value)
+    fused, _ = scaled_dot_product_attention(query, key, value, need_weights=False)
+    assert fused.shape == (*batch, 3, 6)
+    torch.testing.assert_close(fused, output)
+
+
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_fully_masked_rows_are_zero_with_finite_gradients(dtype, need_weights):
@@ -375,9 +384,24 @@ def test_nothing_asked(batch, need_weights):
     assert output.shape == (*batch, 0, 6)
 
 
-def test_heads_must_divide_the_features():
-    with pytest.raises(ValueError, match="num_heads 3 must divide embed_dim 8"):
-        MultiHeadAttention(8, 3)
+@pytest.mark.parametrize("num_heads", [3, 0, -2])
+def test_heads_must_divide_the_features(num_heads):
+    with pytest.raises(ValueError, match=f"num_heads {num_heads} must divide embed_dim 8"):
+        MultiHeadAttention(8, num_heads)
+
+
+def test_one_head_is_attention_between_projections():
+    torch.manual_seed(5)
+    head, x = MultiHeadAttention(6, 1), torch.randn(2, 4, 6)
+    inside, weights = attention(head.q_proj(x), head.k_proj(x), head.v_proj(x))
+    torch.testing.assert_close(head(x, x, x), (head.out_proj(inside), weights[:, None]))
+
+
+def test_the_maps_have_a_bias_unless_told_otherwise():
+    names = {name for name, _ in MultiHeadAttention(6, 3).named_parameters()}
+    assert names == {
+        f"{p}_proj.{kind}" for p in ("q", "k", "v", "out") for kind in ("weight", "bias")
+    }
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -387,6 +411,7 @@ def test_no_features(need_weights):
         scaled_dot_product_attention(x, x, torch.zeros(3, 2), need_weights=need_weights)
 
 
-def test_heads_refuse_dropout_at_once():
-    with pytest.raises(ValueError, match="got 1.5"):
-        MultiHeadAttention(8, 2, dropout=1.5)
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+def test_heads_refuse_dropout_at_once(dropout):
+    with pytest.raises(ValueError, match=f"got {dropout}"):
+        MultiHeadAttention(8, 2, dropout=dropout)

@@ -13,6 +13,8 @@ from torch.testing import assert_close
 
 from attn_utils.kernels import (
     KERNELS,
+    _default_widths,
+    _fused_dtype,
     choose_width,
     gaussian,
     knn_widths,
@@ -239,6 +241,36 @@ def test_lean_keeps_five_digits_in_float32(width):
     assert_close(estimate.double(), expected, atol=slack, rtol=0)
 
 
+SINGLE, DOUBLE = torch.float32, torch.float64
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "values", "width", "expected"),
+    [
+        (0.0, SINGLE, (5, 1), 0.2, SINGLE),  # radius / width is 5
+        (0.0, SINGLE, (5, 1), 0.1, DOUBLE),  # 10: its square costs more than two of seven digits
+        (0.0, SINGLE, (5, 1), 1e-4, DOUBLE),
+        (0.0, SINGLE, (5, 1), 1e-6, None),
+        (0.0, DOUBLE, (5, 1), 1e-4, DOUBLE),
+        (0.0, DOUBLE, (5, 1), 1e-6, None),
+        (3.0, SINGLE, (5, 1), 1.0, SINGLE),
+        (9.0, SINGLE, (5, 1), 1.0, DOUBLE),
+        (0.0, SINGLE, (5, 1), [[1.0], [0.1]], DOUBLE),
+        (0.0, SINGLE, (5, 1), [1.0] * 5, None),
+        (0.0, SINGLE, (7_000, 1), 1.0, SINGLE),
+        (0.0, SINGLE, (6_000, 2), 1.0, SINGLE),
+        (0.0, SINGLE, (7_000, 2), 1.0, DOUBLE),  # rounding errors of many keys add up
+        (0.0, SINGLE, (7_000, 1), [[1.0], [1.0]], DOUBLE),
+    ],
+)
+def test_the_precision_of_the_fused_call(query, key, values, width, expected):
+    query, key = torch.full((2, 1), query, dtype=key), torch.linspace(-1, 1, values[0], dtype=key)
+    arguments = key[:, None], torch.zeros(values, dtype=key.dtype)
+    width = torch.tensor(width, dtype=key.dtype)
+    assert _fused_dtype(query, *arguments, width) == expected
+    assert _fused_dtype(query[:0], *arguments, width) is None
+
+
 def test_chunks_cover_every_query(monkeypatch):
     query, key, value = draw(7, L=23, S=10)
     monkeypatch.setattr("attn_utils.kernels._CHUNK", 40)  # 4 queries a chunk; 23 is no multiple
@@ -443,6 +475,21 @@ def test_the_default_grid_spans_the_data_in_any_unit():
     assert choose_width(1000 * key, value) == pytest.approx(1000 * width, rel=1e-3)
 
 
+def test_of_equally_good_widths_the_smaller():
+    assert choose_width(K, V, "constant", widths=[3.0, 1.0, 2.0]) == 1
+
+
+@pytest.mark.parametrize("key", [[0, 1, 1, 4], [[0, 0], [3, 4], [6, 8], [3, 4]]])
+def test_the_default_grid(key):
+    key = torch.tensor(key, dtype=torch.float64)
+    distance = torch.cdist(key.reshape(4, -1), key.reshape(4, -1))
+    nearest = [min(x for x in row if x > 0) for row in distance.tolist()]
+    grid = torch.tensor(_default_widths(key.reshape(4, -1)), dtype=torch.float64)
+    assert grid[0].item() == pytest.approx(sorted(nearest)[1] / 10)
+    assert grid[-1].item() == pytest.approx(2 * distance.max().item())
+    assert_close(grid.log().diff(), (grid[-1] / grid[0]).log().expand(99) / 99)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
 def test_local_widths_by_the_formula(alpha):
     _, key, _ = draw(14, S=8, d=2)
@@ -485,6 +532,7 @@ NAN, INT, CUBE = torch.tensor([0.0, math.nan, 1.0]), torch.arange(3), torch.zero
         (lambda: nadaraya_watson(CUBE, K, V), ValueError, r"query must have shape .* got \(2, 3, 4\)"),
         (lambda: nadaraya_watson(Q, K, CUBE), ValueError, r"value must have shape .* got \(2, 3, 4\)"),
         (lambda: nadaraya_watson(Q, K[:0], V[:0]), ValueError, r"key is empty: shape \(0,\)"),
+        (lambda: nadaraya_watson(torch.zeros(2, 0), torch.zeros(3, 0), V), ValueError, r"query is empty: .*\(2, 0\)"),
         (lambda: nadaraya_watson(Q, NAN, V), ValueError, r"key holds NaN or infinity at index \[1\]"),
         (lambda: nadaraya_watson(Q, K, NAN), ValueError, "value holds NaN"),
         (lambda: nadaraya_watson(Q / 0, K, V), ValueError, "query holds NaN"),
@@ -541,3 +589,5 @@ def test_gaussian_is_the_default():
         nadaraya_watson(query, key, value)[0],
         nadaraya_watson(query, key, value, gaussian, 1.0)[0],
     )
+    assert leave_one_out_error(key, value) == leave_one_out_error(key, value, gaussian, 1.0)
+    assert torch.equal(local_widths(key, 1.0), local_widths(key, 1.0, 0.5))

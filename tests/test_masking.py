@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn_utils.masking import causal_mask, masked_softmax, padding_mask
+from attn_utils.masking import _check_tokens, causal_mask, masked_softmax, padding_mask
 
 
 def softmax_by_loops(scores, mask):
@@ -122,6 +122,8 @@ def test_causal_mask():
         (lambda: masked_softmax(torch.zeros(2, 3), [True]), TypeError, "True = may attend; got list"),
         (lambda: masked_softmax(torch.zeros(2, 3, dtype=torch.long)), TypeError, "torch.int64"),
         (lambda: masked_softmax(torch.zeros(2, 0)), ValueError, r"no keys.*\(2, 0\)"),
+        (lambda: masked_softmax(torch.zeros(2, 3, 0)), ValueError, r"no keys.*\(2, 3, 0\)"),
+        (lambda: masked_softmax(torch.tensor(1.0)), ValueError, r"no keys.*\(\)"),
         (lambda: masked_softmax(torch.zeros(2, 3), torch.zeros(2, 4) > 0), ValueError, r"\(2, 4\).*\(2, 3\)"),
         (lambda: masked_softmax(torch.zeros(2, 3), torch.zeros(4, 2, 3) > 0), ValueError, r"\(4, 2, 3\)"),
         (lambda: padding_mask(torch.tensor([1.0]), 3), TypeError, "torch.float32"),
@@ -132,6 +134,46 @@ def test_causal_mask():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_masks_live_where_they_should():
+    with torch.device("meta"):  # the default, for a mask that does not look
+        assert padding_mask(torch.tensor([1], device="cpu"), 3).device.type == "cpu"
+    assert causal_mask(3, device="meta").device.type == "meta"
+
+
+def test_compiles_and_maps_with_a_row_that_sees_nothing():
+    scores = torch.tensor([[-math.inf, -math.inf], [0.0, 0.0]])
+    expected = torch.tensor([[0, 0], [0.5, 0.5]])
+    compiled = torch.compile(masked_softmax, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(scores), expected)
+    torch.testing.assert_close(torch.func.vmap(masked_softmax)(scores), expected)
+
+
+def test_there_may_be_no_queries():
+    assert masked_softmax(torch.zeros(2, 0, 3)).shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("tokens", [[[0]], [[4]], [[0, 4], [1, 2]]])
+def test_tokens(tokens):
+    for dtype in (torch.int32, torch.int64):
+        _check_tokens("src", torch.tensor(tokens, dtype=dtype), 5)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "error", "message"),
+    [
+        (torch.zeros(1, 2), TypeError, "src must hold token ids .*torch.float32"),
+        (torch.zeros(2).long(), ValueError, r"src must be .*\(2,\)"),
+        (torch.zeros(1, 1, 2).long(), ValueError, r"src must be .*\(1, 1, 2\)"),
+        (torch.zeros(2, 0).long(), ValueError, r"not empty, got \(2, 0\)"),
+        (torch.tensor([[-1, 4]]), ValueError, "from -1 to 4, the vocabulary 5"),
+        (torch.tensor([[0, 5]]), ValueError, "from 0 to 5, the vocabulary 5"),
+    ],
+)
+def test_bad_tokens(tokens, error, message):
+    with pytest.raises(error, match=message):
+        _check_tokens("src", tokens, 5)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])

@@ -15,6 +15,7 @@ from attn_utils.scoring import (
     General,
     LocationBased,
     ScaledDotProduct,
+    _check_points,
 )
 from benchmarks.memory import extra_mb
 
@@ -187,22 +188,31 @@ def test_additive_in_parts_under_functional_call(monkeypatch):
 
 
 @each_score
+def test_no_queries(name):
+    score, query, key = draw(name, 11, L=0, batch=((2,), (2,)))
+    assert score(query, key).shape == (2, 0, 5)
+
+
+@each_score
 def test_an_empty_batch(name):
     score, query, key = draw(name, 9, batch=((0,), (0,)))
     assert score(query, key).shape == (0, 3, 5)
 
 
-def test_additive_holds_no_more_than_a_part(monkeypatch):
+@pytest.mark.parametrize(("limit", "rows"), [(2 * 4 * 3 * 2, 2), (1, 1)])
+def test_additive_holds_no_more_than_a_part(monkeypatch, limit, rows):
     score, query, key = draw("additive", 10, L=6, S=4, batch=((2,), (2,)))
-    monkeypatch.setattr("attn_utils.scoring._CHUNK", 2 * 4 * 3 * 2)  # two queries at a time
+    monkeypatch.setattr("attn_utils.scoring._CHUNK", limit)
     seen = []
     real = attn_utils.scoring._meet
     monkeypatch.setattr(
         "attn_utils.scoring._meet", lambda q, k, w: seen.append((q + k).shape) or real(q, k, w)
     )
     score(query, key)
-    assert seen == [(2, 2, 4, 3)] * 3
+    assert seen == [(2, rows, 4, 3)] * (6 // rows)
 
+
+Q, K = torch.zeros(2, 3), torch.zeros(4, 3)
 
 MEMORY = """
 import sys, torch
@@ -240,8 +250,20 @@ def test_additive_needs_a_quarter_of_the_plain_memory():
         (lambda: DotProduct()(torch.zeros(2, 3), torch.zeros(0, 3)), ValueError, r"no keys.*\(0, 3\)"),
         (lambda: DotProduct()(torch.zeros(3), torch.zeros(4, 3)), ValueError, r"needs 2 dim.*\(3,\)"),
         (lambda: DotProduct()(torch.zeros(2, 1, 3), torch.zeros(5, 4, 3)), ValueError, r"broadcast.*\(2, 1, 3\)"),
+        (lambda: DotProduct()(torch.zeros(2, 0), torch.zeros(4, 0)), ValueError, r"query has no features: \(2, 0\)"),
+        (lambda: DotProduct()(torch.zeros(3, 2, 0), torch.zeros(3, 4, 0)), ValueError, r"no features: \(3, 2, 0\)"),
+        (lambda: LocationBased(3, 9)(torch.zeros(2, 3), K[:, :0]), ValueError, r"key has no features: \(4, 0\)"),
+        (lambda: _check_points(query=Q, key=K, value=torch.zeros(5, 1)), ValueError, r"one value: .* value \(5, 1\)"),
+        (lambda: _check_points(query=Q, key=K, value=torch.zeros(4, 1).half()), TypeError, "value is torch.float16"),
+        (lambda: _check_points(query=Q, key=K, value=torch.zeros(4)), ValueError, r"needs 2 dim.* value \(4,\)"),
+        (lambda: _check_points(query=Q, key=K, value=torch.zeros(3, 4, 1).long()), TypeError, "value must be floating"),
     ],
 )  # fmt: skip
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_points_that_fit():
+    _check_points(query=Q, key=K, value=torch.zeros(4, 0))
+    _check_points(query=Q[:0], key=K.expand(5, 4, 3), value=torch.zeros(2, 1, 4, 7))

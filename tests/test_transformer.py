@@ -193,6 +193,25 @@ def test_maps_are_those_of_the_layers():
     assert (maps.decoder_self[0].triu(1) == 0).all()
 
 
+def test_a_step_gives_the_weights_of_the_last_layer():
+    torch.manual_seed(0)
+    made = Transformer(V_SRC, V_TGT, E, H, 3, F).eval()
+    src, lens, tgt = sentences()
+    _, _, weights = made.step(tgt[:, 0], made.start(src, lens))
+    _, maps = made(src, lens, tgt[:, :1], need_weights=True)
+    torch.testing.assert_close(weights, maps.cross[2][:, :, 0].mean(dim=1))
+
+
+def test_a_cache_starts_without_tokens():
+    made, (src, lens, tgt) = model(), sentences()
+    caches, mask = made.start(src, lens)
+    assert mask.sum(dim=-1).flatten().tolist() == lens.tolist()
+    for cache in caches:
+        assert [x.shape for x in cache] == [(3, H, 0, E // H)] * 2 + [(3, H, 7, E // H)] * 2
+    with pytest.raises(ValueError, match="shorter"):
+        made.decode(tgt, caches[:1])
+
+
 def naive_greedy(made, src, lens, max_len):
     """The whole prefix through the network at each step."""
     said = torch.ones(len(src), 1, dtype=torch.long)
@@ -242,11 +261,35 @@ def test_tied_weights_are_one():
     assert sizes[0] - sizes[1] == V_TGT * E
 
 
+def test_what_comes_without_being_asked_for():
+    with torch.device("meta"):
+        made = Transformer(5, 7)
+    first, x = made.encoder[0], torch.zeros(1, 2, E)
+    assert (made.src_embedding.embedding_dim, first.self_attn.num_heads) == (512, 8)
+    assert (len(made.encoder), len(made.decoder), first.ffn[0].out_features) == (6, 6, 2048)
+    assert {m.p for m in made.modules() if isinstance(m, nn.Dropout)} == {0.1}
+    assert all(isinstance(norm, nn.LayerNorm) for norm in (made.encoder_norm, made.decoder_norm))
+    assert first.norm_first
+    assert made.positions.learned is None
+    for kind, inputs in ((TransformerEncoderLayer, [x]), (TransformerDecoderLayer, [x, x])):
+        one = kind(E, H, F)
+        assert (one.dropout.p, one.norm_first) == (0.1, True)
+        assert one(*inputs)[1:] == (None,) * len(inputs)
+
+
+def test_linear_maps_start_as_large_as_glorot_says():
+    torch.manual_seed(0)
+    for module in Transformer(90, 50, 64, 4, 1, 256).modules():
+        if isinstance(module, nn.Linear):
+            bound = (6 / (module.in_features + module.out_features)) ** 0.5
+            assert module.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
+
+
 def test_embeddings_and_positions_are_of_one_size():
     torch.manual_seed(0)
     made = Transformer(500, 500, 64, 4, 1, 64)
-    embedded = made.src_embedding.weight * 64**0.5
-    assert embedded.std().item() == pytest.approx(1, rel=0.05)
+    for embedding in (made.src_embedding, made.tgt_embedding):
+        assert (embedding.weight * 64**0.5).std().item() == pytest.approx(1, rel=0.05)
 
 
 def test_learned_positions_start_small():

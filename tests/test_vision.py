@@ -197,11 +197,21 @@ zeros = torch.zeros
         (torch.full((1, 4, 5), torch.inf), {}, ValueError, "from inf to inf"),
         (torch.full((1, 4, 5), 255.0), {}, ValueError, r"\[0, 1\], got values from 255 to 255"),
         (torch.full((1, 4, 5), -255.0), {}, ValueError, "got values from -255 to -255"),
+        (torch.full((1, 4, 5), 10.1), {}, ValueError, "got values from 10.1 to 10.1"),
+        (torch.full((1, 4, 5), -10.1), {}, ValueError, "got values from -10.1 to -10.1"),
     ],
 )  # fmt: skip
 def test_non_local_means_refuses(image, options, error, message, window):
     with pytest.raises(error, match=message):
         non_local_means(image, **{"patch": 3, **options}, window=window)
+
+
+def test_non_local_means_unless_told_otherwise():
+    image = picture(1, 7, 6)
+    expected, _ = non_local_means(image, 5, 0.1)
+    denoised, nothing = non_local_means(image)
+    assert torch.equal(denoised, expected)
+    assert nothing is None
 
 
 @pytest.mark.parametrize("window", [2, 0, -3])
@@ -216,6 +226,8 @@ def test_non_local_means_takes_noise_beyond_the_range():
     noisy = draw(1, 6, 6)
     assert noisy.min() < 0 < 1 < noisy.max()
     assert non_local_means(noisy, 3, 0.5)[0].isfinite().all()
+    extreme = torch.tensor([-10.0, 10.0]).expand(1, 3, 2)
+    assert non_local_means(extreme, 3, 0.5)[0].isfinite().all()
 
 
 # ---- Self-attention over a grid -----------------------------------------------------------------
@@ -491,6 +503,11 @@ def test_the_stand_in_has_about_the_parameters_of_the_attention():
         assert count(without.block) == pytest.approx(count(with_it.block), rel=0.12)
 
 
+def test_the_stand_in_is_never_empty():
+    for width in range(1, 40):
+        assert AttentionCNN(1, 2, (width,), attention=False).block.convs[0].out_channels >= 1
+
+
 @pytest.mark.parametrize("attention", [True, False])
 @pytest.mark.parametrize(("channels", "size", "grid"), [
     ((8, 16), (8, 12), (4, 6)), ((8, 16), (9, 7), (4, 3)), ((8,), (5, 6), (5, 6)),
@@ -586,6 +603,18 @@ def cut(images, patch):
         [images[:, :, r : r + patch, c : c + patch].flatten(1) for r in rows for c in columns],
         dim=1,
     )
+
+
+def test_a_vision_transformer_unless_told_otherwise():
+    torch.manual_seed(0)
+    made = VisionTransformer((32, 32), 4, 3, 10)
+    first = made.layers[0]
+    assert (len(made.layers), first.self_attn.num_heads, first.ffn[0].out_features) == (4, 4, 128)
+    assert made.positions.shape == (65, 64)
+    assert {m.p for m in made.modules() if isinstance(m, nn.Dropout)} == {0}
+    for learned in (made.positions, made.class_token):
+        assert learned.std().item() == pytest.approx(0.02, rel=0.2)
+        assert learned.abs().max() < 0.1
 
 
 def test_patches_are_cut_row_by_row():
