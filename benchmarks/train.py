@@ -69,7 +69,7 @@ SIZES = {
     },
     "cifar10": {
         "convolutions": {"channels": (64, 128), "batch": 256, "lr": 1e-3, "epochs": 20},
-        "vit": {"patch": 4, "embed_dim": 128, "num_heads": 4, "num_layers": 2, "ffn_dim": 188,
+        "vit": {"patch": 2, "embed_dim": 128, "num_heads": 4, "num_layers": 2, "ffn_dim": 148,
                 "batch": 256, "lr": 1e-3, "epochs": 20},
     },
 }  # fmt: skip
