@@ -58,8 +58,9 @@ def introduce(app: Sphinx, page: str, template: str, context: dict, document) ->
 
 
 def name_book(app: Sphinx, config: Config) -> None:
-    """Tags and cards name the book, and the address that the canonical links name."""
+    """Tags, cards and the sidebar's head name the book; tags also the address that the canonical links name."""
     config.project = config.html_title
+    config.html_theme_options.setdefault("logo", {})["text"] = config.html_title
     config.ogp_site_url = config.html_baseurl
 
 
