@@ -19,7 +19,7 @@ def sinusoidal_encoding(length: int, embed_dim: int, start: int = 0) -> Tensor:
 
     Args:
         length: number of positions.
-        embed_dim: E.
+        embed_dim: E features.
         start: the first position.
 
     Returns:
@@ -44,7 +44,7 @@ class PositionalEncoding(nn.Module):
     """Add to each token the encoding of its position.
 
     Args:
-        embed_dim: E.
+        embed_dim: E features.
         dropout: on the sum, in training.
         learned_max_len: learn a vector for each of so many positions; None takes the sinusoids, which have no limit.
 

@@ -55,7 +55,7 @@ class RecurrentEncoder(nn.Module):
     """Read the source, one state for each token.
 
     Args:
-        vocab_size: V.
+        vocab_size: V tokens.
         embed_dim: features of a token.
         hidden_dim: H, features of a state; with two directions, half of them for each.
         num_layers: recurrent layers on top of each other.
@@ -220,7 +220,7 @@ class PlainDecoder(_Decoder):
     The vector starts the decoder's state and is part of each step's input.
 
     Args:
-        vocab_size: V.
+        vocab_size: V tokens.
         embed_dim: features of a token.
         hidden_dim: H, features of a state, as many as of the encoder's.
         num_layers: recurrent layers on top of each other.
@@ -270,7 +270,7 @@ class BahdanauDecoder(_AttentiveDecoder):
     """Look first, then move: the state of the step before is the query, the context is part of the input.
 
     Args:
-        vocab_size: V.
+        vocab_size: V tokens.
         embed_dim: features of a token.
         hidden_dim: H, features of a state.
         num_layers: recurrent layers; the top one asks.
@@ -303,7 +303,7 @@ class LuongDecoder(_AttentiveDecoder):
     No state waits for a context, so with the target given, all steps attend at once.
 
     Args:
-        vocab_size: V.
+        vocab_size: V tokens.
         embed_dim: features of a token.
         hidden_dim: H, features of a state.
         num_layers: recurrent layers; the top one asks.

@@ -91,7 +91,7 @@ class TransformerEncoderLayer(_Layer):
     """Each token asks all tokens, then thinks for itself.
 
     Args:
-        embed_dim: E.
+        embed_dim: E features.
         num_heads: H, a divisor of embed_dim.
         ffn_dim: features inside the feed-forward network.
         dropout: on what each sublayer adds, in training.
@@ -126,7 +126,7 @@ class TransformerDecoderLayer(_Layer):
     """Each token asks the target tokens up to itself, then the source, then thinks for itself.
 
     Args:
-        embed_dim: E.
+        embed_dim: E features.
         num_heads: H, a divisor of embed_dim.
         ffn_dim: features inside the feed-forward network.
         dropout: on what each sublayer adds, in training.
@@ -200,7 +200,7 @@ class Transformer(nn.Module):
     Args:
         src_vocab_size: V of the source.
         tgt_vocab_size: V of the target.
-        embed_dim: E.
+        embed_dim: E features.
         num_heads: H, a divisor of embed_dim.
         num_layers: of the encoder, and of the decoder.
         ffn_dim: features inside the feed-forward networks.

@@ -137,7 +137,7 @@ class AttentionCNN(nn.Module):
 
     Args:
         in_channels: of the images.
-        num_classes: V.
+        num_classes: V classes.
         channels: of each 3 x 3 convolution before the attention; from the second on, each halves the grid first.
         attention: False puts two convolutions of as many parameters, with the same residual connection, in place of
             the attention.
@@ -187,8 +187,8 @@ class VisionTransformer(nn.Module):
         image_size: h and w, multiples of ``patch``.
         patch: side of a patch in pixels.
         in_channels: of the images.
-        num_classes: V.
-        embed_dim: E.
+        num_classes: V classes.
+        embed_dim: E features.
         num_heads: H, a divisor of embed_dim.
         num_layers: encoder layers, normalised first.
         ffn_dim: features inside the feed-forward networks.
