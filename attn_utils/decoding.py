@@ -249,6 +249,4 @@ def alignment_error_rate(predicted: Sequence[_Links], gold: Sequence[_Links]) ->
 
 def _check_aligned(said: Sequence, references: Sequence) -> None:
     if not len(said) or len(said) != len(references):
-        raise ValueError(
-            f"need one reference for each sentence, got {len(said)} and {len(references)}"
-        )
+        raise ValueError(f"{len(said)} sentences need as many references, got {len(references)}")

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from attn_utils.masking import Dropout
+
 
 def sinusoidal_encoding(length: int, embed_dim: int, start: int = 0) -> Tensor:
     """Each position as the hands of clocks that turn at different speeds.
@@ -57,7 +59,7 @@ class PositionalEncoding(nn.Module):
         self, embed_dim: int, dropout: float = 0.0, learned_max_len: int | None = None
     ) -> None:
         super().__init__()
-        self.embed_dim, self.dropout = embed_dim, nn.Dropout(dropout)
+        self.embed_dim, self.dropout = embed_dim, Dropout(dropout)
         self.learned = None
         if learned_max_len is not None:
             self.learned = nn.Embedding(learned_max_len, embed_dim)

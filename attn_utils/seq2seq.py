@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from attn_utils.masking import _check_tokens, _source_mask, masked_softmax
+from attn_utils.masking import Dropout, _check_tokens, _source_mask, masked_softmax
 from attn_utils.scoring import Additive, General, Score
 
 _Cell = type[nn.GRU] | type[nn.LSTM]
@@ -84,7 +84,7 @@ class RecurrentEncoder(nn.Module):
         if bidirectional and hidden_dim % 2:
             raise ValueError(f"two directions need an even hidden_dim, got {hidden_dim}")
         self.embedding = nn.Embedding(vocab_size, embed_dim, padding_idx=0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         one_way = hidden_dim // 2 if bidirectional else hidden_dim
         self.rnn = cell(
             embed_dim, one_way, num_layers, batch_first=True,
@@ -140,7 +140,7 @@ class _Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, embed_dim, padding_idx=0)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.rnn = cell(
             embed_dim + hidden_dim * self._context_is_input, hidden_dim, num_layers,
             batch_first=True, dropout=dropout if num_layers > 1 else 0.0,

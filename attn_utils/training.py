@@ -167,15 +167,16 @@ def train(
     run = _Run(accelerator, model, wrapped, optimizer, scheduler, loss_fn, clip, accumulate)
     run.load(checkpoint)
     done, quiet = len(run.history.loss) * each, not (progress and accelerator.is_main_process)
-    bar = tqdm(total=steps, initial=done, leave=False, mininterval=0.5, disable=quiet)
     try:
-        run.fit(batches, valid, epochs, patience, checkpoint, bar)
+        with tqdm(total=steps, initial=done, leave=False, mininterval=0.5, disable=quiet) as bar:
+            run.fit(batches, valid, epochs, patience, checkpoint, bar)
     except KeyboardInterrupt:
         run.history.interrupted = True
         print(f"Interrupted after {len(run.history.loss)} whole epochs; the model stays as it is.")
     finally:
-        bar.close()
         accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()
+        # A model with this mark would not be prepared again, for another precision or device.
+        vars(model).pop("_is_accelerate_prepared", None)
     return run.history
 
 

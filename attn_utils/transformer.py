@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from attn_utils.attention import MultiHeadAttention
-from attn_utils.masking import _check_tokens, _source_mask, causal_mask
+from attn_utils.masking import Dropout, _check_tokens, _source_mask, causal_mask
 from attn_utils.positional import PositionalEncoding
 
 
@@ -72,7 +72,7 @@ class _Layer(nn.Module):
             nn.Linear(embed_dim, ffn_dim), nn.ReLU(), nn.Linear(ffn_dim, embed_dim)
         )
         self.norms = nn.ModuleList([nn.LayerNorm(embed_dim) for _ in range(2 + self._crosses)])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def _before(self, i: int, x: Tensor) -> Tensor:
         """What the i-th sublayer reads."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from attn_utils.attention import scaled_dot_product_attention
 from attn_utils.kernels import gaussian, nadaraya_watson
+from attn_utils.masking import Dropout
 from attn_utils.transformer import TransformerEncoderLayer
 
 _LARGEST = 10.0  # noise takes an image out of [0, 1], but not so far
@@ -222,7 +223,7 @@ class VisionTransformer(nn.Module):
         self.class_token = nn.Parameter(0.02 * torch.randn(embed_dim))
         places = 1 + (rows // patch) * (columns // patch)
         self.positions = nn.Parameter(0.02 * torch.randn(places, embed_dim))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             TransformerEncoderLayer(embed_dim, num_heads, ffn_dim, dropout)
             for _ in range(num_layers)
@@ -244,11 +245,9 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: images of another shape.
         """
-        wanted = (self.patches.in_channels, *self.image_size)
-        if x.shape[1:] != wanted:
-            raise ValueError(
-                f"images must be (B, {', '.join(map(str, wanted))}), got {tuple(x.shape)}"
-            )
+        wanted = (*x.shape[:1], self.patches.in_channels, *self.image_size)
+        if x.shape != wanted:
+            raise ValueError(f"images must be {wanted}, got {tuple(x.shape)}")
         tokens = self.patches(x).flatten(2).transpose(1, 2)  # (B, n, E)
         tokens = torch.cat([self.class_token.expand(len(x), 1, -1), tokens], dim=1)  # (B, 1 + n, E)
         tokens, maps = self.dropout(tokens + self.positions), []

@@ -26,7 +26,7 @@ MODELS = {"seq2seq", "transformer", "vision"}
 ALLOWED = {
     "__init__": set(),
     "masking": set(),
-    "positional": set(),
+    "positional": {"masking"},
     "kernels": {"masking"},
     "scoring": BASE,
     "attention": BASE | {"scoring"},

@@ -85,7 +85,7 @@ def test_batches_hold_every_pair_once(n, batch_size, shuffle, seed):
 def test_batches_hold_little_padding():
     pairs, vocab = corpus(2000), Vocab([WORDS])
     share = [
-        sum(int((b.src != PAD).sum()) for b in loader) / sum(b.src.numel() for b in loader)
+        sum(int((b.tgt_out != PAD).sum()) for b in loader) / sum(b.tgt_out.numel() for b in loader)
         for loader in (batches(pairs, vocab, vocab, 32, shuffle) for shuffle in (True, False))
     ]
     assert share[0] > 0.97

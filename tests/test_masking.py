@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attn_utils.masking import _check_tokens, causal_mask, masked_softmax, padding_mask
+from attn_utils.masking import (
+    Dropout,
+    _check_tokens,
+    causal_mask,
+    masked_softmax,
+    padding_mask,
+)
 
 
 def softmax_by_loops(scores, mask):
@@ -180,3 +186,43 @@ def test_bad_tokens(tokens, error, message):
 def test_padding_mask_of_small_integers(dtype):
     mask = padding_mask(torch.tensor([0, 100], dtype=dtype), 300)
     assert mask.sum(dim=-1).flatten().tolist() == [0, 100]
+
+
+@pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.9])
+def test_dropout_drops_that_share(p):
+    """As many zeros as p asks for, no more than chance away; what stays is scaled, so the mean stays."""
+    torch.manual_seed(0)
+    n = 10**6
+    y = Dropout(p)(torch.full((n // 8, 8), 3.0))
+    dropped = (y == 0).float().mean().item()
+    assert abs(dropped - p) < 5 * math.sqrt(p * (1 - p) / n) + 2**-16
+    assert y.unique().tolist() == pytest.approx([0, 3 / (1 - p)])
+    # Neighbours, in both directions, are drawn apart: two zeros together are as rare as p².
+    zero = (y == 0).float()
+    for a, b in ((zero[1:], zero[:-1]), (zero[:, 1:], zero[:, :-1]), (zero[4:], zero[:-4])):
+        assert abs((a * b).mean().item() - p * p) < 6 * math.sqrt(p * p / n) + 1e-4
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-7, 1 - 1e-7, 1.0])
+def test_dropout_at_its_ends(p):
+    x = torch.ones(1001)
+    assert Dropout(p)(x).count_nonzero() == (1001 if p < 0.5 else 0)
+    assert torch.equal(Dropout(p).eval()(x), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(), (0, 3), (1,), (5,), (2, 3, 7)])
+def test_dropout_keeps_shape_and_dtype(shape, dtype):
+    x = torch.ones(shape, dtype=dtype, requires_grad=True)
+    torch.manual_seed(0)
+    y = Dropout(0.5)(x)
+    assert (y.shape, y.dtype) == (x.shape, dtype)
+    y.sum().backward()
+    assert torch.equal(x.grad, y.detach())  # of ones, the output is the factor
+    torch.manual_seed(0)
+    assert torch.equal(Dropout(0.5)(x), y)
+
+
+def test_dropout_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match="1.5"):
+        Dropout(1.5)

@@ -278,12 +278,18 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
     assert all(p.grad is None for p in model.parameters()), "nothing is left for a later step"
 
 
-@pytest.mark.parametrize("precision", ["bf16", "no"])
-def test_precisions_one_after_the_other(precision):
-    model, history = fit(mixed_precision=precision, epochs=2)
-    assert history.loss[-1] < history.loss[0]
-    assert weights(model).dtype == torch.float32
-    assert model(*next(iter(loader()))[:3])[0].dtype == torch.float32
+def test_precisions_one_after_the_other():
+    """Each call computes in the precision it is given, and leaves a model in single precision."""
+    model, inside = translator(), set()
+    model.decoder.out_proj.register_forward_hook(lambda *args: inside.add(args[-1].dtype))
+    for precision, dtype in {"no": torch.float32, "bf16": torch.bfloat16}.items():
+        for _ in range(2):
+            inside.clear()
+            _, history = fit(model, mixed_precision=precision, epochs=2)
+            assert inside == {dtype}
+            assert history.loss[-1] < history.loss[0]
+            assert weights(model).dtype == torch.float32
+            assert model(*next(iter(loader()))[:3])[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def batches(
         seed: of the order.
 
     Returns:
-        A DataLoader that yields `Batch`. Lengths are sorted by source first: sources of one length need no packing.
+        A DataLoader that yields `Batch`. Lengths are sorted by target first: a step of a decoder costs most.
 
     Raises:
         ValueError: there are no pairs, or batch_size is less than 1.
@@ -165,7 +165,7 @@ def batches(
     if not len(pairs) or batch_size < 1:
         raise ValueError(f"nothing to batch: {len(pairs)} pairs, batch_size {batch_size}")
     encoded = _Encoded(pairs, src_vocab, tgt_vocab)
-    lengths = list(zip(encoded.src_lens.tolist(), encoded.tgt_lens.tolist(), strict=True))
+    lengths = list(zip(encoded.tgt_lens.tolist(), encoded.src_lens.tolist(), strict=True))
     sampler = LengthBuckets(lengths, batch_size, shuffle, seed)
     # The dataset has put the batch together already.
     return DataLoader(encoded, batch_sampler=sampler, collate_fn=Batch._make)
