@@ -245,9 +245,9 @@ class VisionTransformer(nn.Module):
         Raises:
             ValueError: images of another shape.
         """
-        wanted = (*x.shape[:1], self.patches.in_channels, *self.image_size)
-        if x.shape != wanted:
-            raise ValueError(f"images must be {wanted}, got {tuple(x.shape)}")
+        wanted = (self.patches.in_channels, *self.image_size)
+        if x.shape[1:] != wanted:
+            raise ValueError(f"each image must be {wanted}, got a batch {tuple(x.shape)}")
         tokens = self.patches(x).flatten(2).transpose(1, 2)  # (B, n, E)
         tokens = torch.cat([self.class_token.expand(len(x), 1, -1), tokens], dim=1)  # (B, 1 + n, E)
         tokens, maps = self.dropout(tokens + self.positions), []

@@ -696,7 +696,7 @@ def test_patches_must_tile_the_image(size):
 
 @pytest.mark.parametrize("shape", [(2, 3, 6, 4), (2, 1, 4, 6), (3, 4, 6), (2, 3, 8, 12)])
 def test_the_vision_transformer_refuses_other_images(shape):
-    with pytest.raises(ValueError, match=r"\(B, 3, 4, 6\), got \("):
+    with pytest.raises(ValueError, match=r"\(3, 4, 6\), got a batch \("):
         vit()(zeros(shape, dtype=torch.float64))
 
 
