@@ -1,6 +1,6 @@
 """Recurrent translation models: attn_utils beside the usual course code, in real target tokens a second.
 
-python benchmarks/bench_seq2seq.py [--archive fra-eng.zip] [--epochs 6] [--threads 2] [--json FILE]
+python benchmarks/bench_seq2seq.py [--archive fra-eng.zip] [--epochs 6] [--threads 2] [--precision bf16] [--json FILE]
 
 The sizes are those of the example in *Dive into Deep Learning*, section 11.4: 512 pairs, batches of 128, embeddings and
 hidden states of 256, two layers, dropout 0.1, targets of at most 9 tokens. The pairs are the first of Tatoeba's French
@@ -8,7 +8,8 @@ archive (--archive), or short sentences of the book's grammar. A token counts if
 
 - usual Bahdanau: everything padded to 9 tokens, the keys mapped again at each step
 - usual Luong: PyTorch's GRUs and one batched attention, everything padded to 9 tokens
-- ours: `attn_utils.seq2seq` with `batches` of similar length, trained by `train`
+- ours: `attn_utils.seq2seq` with `batches` of similar length, trained by `train`, on request in mixed precision (bf16
+  pays on processors that have instructions for it)
 
 All train and decode the same pairs in one process, in turns; the best epoch of each counts.
 """
@@ -138,6 +139,7 @@ def main():
     parser.add_argument("--archive", help="Tatoeba's fra-eng.zip; without it, the book's grammar")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["no", "bf16"], default="no", help="of ours")
     parser.add_argument("--json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -157,13 +159,14 @@ def main():
         k: Seq2Seq(RecurrentEncoder(sizes[0], *shape), d(sizes[1], *shape))
         for k, d in decoders.items()
     }
+    settings = {"epochs": 1, "lr": 0.005, "progress": False, "mixed_precision": options.precision}
     speed: dict[str, list[float]] = {}
     for _ in range(options.epochs):
         for kind, model in usual.items():
             rate = usual_epoch(model, optimizers[kind], data)
             speed.setdefault(f"usual {kind}", []).append(rate)
         for kind, model in ours.items():
-            history = train(model, loader, epochs=1, lr=0.005, progress=False)
+            history = train(model, loader, **settings)
             speed.setdefault(f"ours {kind}", []).append(history.items[0] / history.seconds[0])
     for kind, model in usual.items():
         speed[f"usual {kind}, greedy"] = [usual_greedy(model, plain) for _ in range(5)]
@@ -171,9 +174,8 @@ def main():
         speed[f"ours {kind}, greedy"] = [ours_greedy(model, batch) for _ in range(5)]
 
     best = {name: max(rates) for name, rates in speed.items()}
-    print(
-        f"{len(pairs)} pairs, vocabularies {sizes}, {torch.__version__}, {options.threads} threads"
-    )
+    run = f"torch {torch.__version__}, {options.threads} threads, precision {options.precision}"
+    print(f"{len(pairs)} pairs, vocabularies {sizes}, {run}")
     for name, rate in best.items():
         kind = name.removesuffix(", greedy").split()[1]
         beside = best.get(name.replace("ours", "usual"))
@@ -188,6 +190,7 @@ def main():
             "machine": platform.platform(),
             "torch": torch.__version__,
             "threads": options.threads,
+            "precision": options.precision,
         }
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({**about, "tokens_per_second": best}, file, indent=2)
