@@ -50,6 +50,11 @@ def the_layer_itself(layer, x, mask):
     return layer(x, mask)[0]
 
 
+def the_switch_and_the_layer(layer, x, mask):
+    layer.norm_first = False
+    return layer(x, mask)[0]
+
+
 def attended(layer, x, mask):
     return layer.self_attn(x, x, x, mask)[0]
 
@@ -181,6 +186,23 @@ def forgets_the_mode(model, src, src_lens, tgt_in):
     return found
 
 
+def one_token_for_all(model, src, src_lens, tgt_in, token=6):
+    def look():
+        for place in range(1, tgt_in.shape[1]):
+            changed = tgt_in.clone()
+            changed[:, place] = token
+            apart = model(src, src_lens, tgt_in)[0] - model(src, src_lens, changed)[0]
+            if apart[:, :place].abs().max() > 1e-5:
+                return True
+        return False
+
+    return both_modes(model, look)
+
+
+def the_last_word_of_the_vocabulary(model, src, src_lens, tgt_in):
+    return one_token_for_all(model, src, src_lens, tgt_in, 19)
+
+
 def never(model, src, src_lens, tgt_in):
     return False
 
@@ -228,11 +250,12 @@ WRONG = {
     "check_post_norm_layer": [
         pre_norm, norm_before_the_addition, no_residual, one_norm_twice, no_mask,
         norm_at_the_end_only, feed_forward_of_the_input, in_place, the_layer_itself,
+        the_switch_and_the_layer,
     ],
     "check_leaks": [
         one_mode_only, evaluation_only, any_change, own_logit_counts, one_place_only, coarse,
         last_token_only, first_place_only, first_sentence_only,
-        forgets_the_mode, never,
+        forgets_the_mode, never, one_token_for_all, the_last_word_of_the_vocabulary,
     ],
     "check_cached_attention": [
         not_itself, only_itself, cache_stays, newest_in_front, with_weights, keys_for_values,
