@@ -13,6 +13,12 @@ def sigma_not_squared(weights, f_key, f_query, sigma):
     return bias_only(weights, f_key, f_query, sigma) + sigma * weights.square().sum(dim=1).mean()
 
 
+def sigma_doubled(weights, f_key, f_query, sigma):
+    return (
+        bias_only(weights, f_key, f_query, sigma) + 2 * sigma * weights.square().sum(dim=1).mean()
+    )
+
+
 def full_noise_in_every_query(weights, f_key, f_query, sigma):
     return bias_only(weights, f_key, f_query, sigma) + sigma**2
 
@@ -55,6 +61,13 @@ def sum_instead_of_mean(key, value, width):
 
 def distances(query, key):
     return (query[:, None] - key).abs()
+
+
+def a_key_at_the_query_left_out(query, key, value, k):
+    distance = distances(query, key)
+    others = distance.masked_fill(distance == 0, torch.inf)
+    width = others.kthvalue(k, dim=1).values[:, None]
+    return nadaraya_watson(query, key, value, width=width)[0]
 
 
 def widths_without_the_second_dimension(query, key, value, k):
@@ -108,6 +121,7 @@ def wrong_sign(key, value, width):
 
 WRONG = {
     "check_expected_error": [
+        sigma_doubled,
         bias_only,
         sigma_not_squared,
         full_noise_in_every_query,
@@ -122,6 +136,7 @@ WRONG = {
         sum_instead_of_mean,
     ],
     "check_knn_pool": [
+        a_key_at_the_query_left_out,
         widths_without_the_second_dimension,
         one_neighbour_too_far,
         mean_of_the_neighbours,

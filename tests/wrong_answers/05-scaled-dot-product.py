@@ -108,6 +108,11 @@ def all_at_once(query, key, value, block):
     return torch.softmax(query @ key.T / math.sqrt(query.shape[1]), dim=1) @ value
 
 
+def one_query_at_a_time(query, key, value, block):
+    rows = [torch.softmax(key @ q / math.sqrt(query.shape[1]), dim=0) @ value for q in query]
+    return torch.stack(rows)
+
+
 def mean_of_the_blocks(query, key, value, block):
     parts = zip(key.split(block), value.split(block), strict=True)
     return torch.stack([all_at_once(query, k, v, block) for k, v in parts]).mean(dim=0)
@@ -213,6 +218,7 @@ WRONG = {
         shares_the_loss_evenly,
     ],
     "check_attention_in_blocks": [
+        one_query_at_a_time,
         all_at_once_by_another_name,
         not_by_hand,
         collects_the_scores,

@@ -68,6 +68,10 @@ def positions_from_one(positions, E):
     return encode(positions, E, first=1)
 
 
+def only_the_distance_from_0(positions, E):
+    return encode(positions.abs(), E)
+
+
 def base_of_a_thousand(positions, E):
     return encode(positions, E, base=1000)
 
@@ -205,6 +209,7 @@ WRONG = {
         bag_of_words,
     ],
     "check_encode": [
+        only_the_distance_from_0,
         sine_and_cosine_swapped,
         exponent_doubled,
         exponent_halved,

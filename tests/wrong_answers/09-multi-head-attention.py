@@ -187,6 +187,10 @@ def shares_the_output(theirs):
     return convert(theirs, share=True)
 
 
+def frozen(theirs):
+    return convert(theirs).requires_grad_(False)
+
+
 def always_with_bias(theirs):
     ours = MultiHeadAttention(theirs.embed_dim, theirs.num_heads, theirs.kdim, theirs.vdim)
     same = convert(theirs).state_dict()
@@ -295,6 +299,7 @@ WRONG = {
         of_pytorch,
     ],
     "check_from_torch": [
+        frozen,
         another_order,
         matrices_transposed,
         without_input_biases,

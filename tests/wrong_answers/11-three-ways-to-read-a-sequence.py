@@ -207,6 +207,24 @@ def all_pairs(a, b):
     return (factors * b).sum(dim=1)
 
 
+def right_in_place(a, b):
+    a, b, gap = a.clone(), b.clone(), 1
+    while gap < len(a):
+        b[gap:] = b[gap:] + a[gap:] * b[:-gap].clone()
+        a[gap:] = a[gap:] * a[:-gap].clone()
+        gap *= 2
+    return b
+
+
+def right_without_half_of_the_gradient(a, b):
+    gap = 1
+    while gap < len(a):
+        before_a, before_b = F.pad(a, (0, 0, gap, 0), value=1.0), F.pad(b, (0, 0, gap, 0))
+        b = b + a * before_b[: len(b)].detach()
+        a, gap = a * before_a[: len(a)].detach(), 2 * gap
+    return b
+
+
 def one_round_only(a, b):
     return b + F.pad(a[1:] * b[:-1], (0, 0, 1, 0))
 
@@ -298,6 +316,8 @@ WRONG = {
         a_flat_output,
     ],
     "check_linear_recurrence": [
+        right_in_place,
+        right_without_half_of_the_gradient,
         loop,
         loop_over_numbers,
         only_the_last_32_steps,
