@@ -9,6 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?=
 VENV ?= .venv
 COLAB_VENV ?= .venv-colab
+OLDEST_VENV ?= .venv-oldest
 # How many test processes run side by side.
 JOBS ?= 2
 # The port of `make preview`.
@@ -109,14 +110,24 @@ bench: $(STAMP) ## Measure speed and memory side by side with the alternatives
 
 .PHONY: linkcheck
 linkcheck: $(STAMP) ## Follow every external link of the book
+	trap 'rm -f $(SITE)/output.json $(SITE)/output.txt' EXIT; \
 	$(BIN)/jupyter-book build . --builder linkcheck
 
 .PHONY: colab-test
 colab-test: $(COLAB_VENV)/.installed ## Run explorers and notebooks under the versions that Colab has
 	$(call heading,'explorers and notebooks under the versions of Colab')
-	$(COLAB_VENV)/bin/pytest tests/test_explorers.py --disable-warnings
-	OMP_NUM_THREADS=1 $(COLAB_VENV)/bin/pytest --nbval-lax --nbval-current-env \
+	$(call explorers_and_notebooks,$(COLAB_VENV))
+
+.PHONY: oldest-test
+oldest-test: $(OLDEST_VENV)/.installed ## Run them under the oldest versions that pyproject.toml allows
+	$(call heading,'explorers and notebooks under the oldest versions')
+	$(call explorers_and_notebooks,$(OLDEST_VENV))
+
+define explorers_and_notebooks
+	$(1)/bin/pytest tests/test_explorers.py --disable-warnings
+	OMP_NUM_THREADS=1 $(1)/bin/pytest --nbval-lax --nbval-current-env \
 	    --nbval-cell-timeout=300 chapters/*.ipynb
+endef
 
 .PHONY: mutants
 mutants: $(STAMP) ## Change the code in many small ways and see whether its tests notice
@@ -171,8 +182,12 @@ $(STAMP): requirements.txt $(CONSTRAINTS) pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -r requirements.txt
 	@touch $@
 
-$(COLAB_VENV)/.installed: tests/colab-requirements.txt pyproject.toml
-	$(call new_venv,$(COLAB_VENV))
-	$(COLAB_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/colab-requirements.txt
-	$(COLAB_VENV)/bin/python -m pip install --quiet --no-deps -e .
+# The oldest torch knows no Python above 3.12.
+$(OLDEST_VENV)/.installed: PYTHON = python3.10
+$(OLDEST_VENV)/.installed: tests/oldest-requirements.txt
+$(COLAB_VENV)/.installed: tests/colab-requirements.txt
+$(COLAB_VENV)/.installed $(OLDEST_VENV)/.installed: pyproject.toml
+	$(call new_venv,$(@D))
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $(filter tests/%,$^)
+	$(@D)/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@

@@ -25,6 +25,15 @@ class ApartError(RuntimeError):
     """Tensors of two devices meet."""
 
 
+class Generator(torch.Generator):
+    """One on the CPU, which remembers where it was asked for."""
+
+    def __new__(cls, device="cpu"):
+        self = super().__new__(cls)
+        self.is_there = torch.device(device).type == "cuda"
+        return self
+
+
 class Pretend(TorchFunctionMode):
     """A context in which a tensor may count as being on a GPU."""
 
@@ -76,6 +85,13 @@ class Pretend(TorchFunctionMode):
         if tensors:
             self.check(name, tensors)
         goal, before = self.goal(name, args, kwargs), any(map(self.is_there, tensors))
+        generator = kwargs.get("generator")
+        if isinstance(generator, Generator) and generator.is_there != (
+            before if goal is None else goal
+        ):
+            raise ApartError(
+                f"{name}: the generator is on another device than the numbers it draws"
+            )
         args = [HERE if names_gpu(x) else x for x in args]
         kwargs = {key: HERE if names_gpu(x) else x for key, x in kwargs.items()}
         out = args[0] if name == "cuda" else func(*args, **kwargs)
