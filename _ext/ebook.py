@@ -24,7 +24,9 @@ XHTML = "{http://www.w3.org/1999/xhtml}"
 SVG = "{http://www.w3.org/2000/svg}"
 OPF = "{http://www.idpf.org/2007/opf}"
 MATHML = "{http://www.w3.org/1998/Math/MathML}"
-SCRIPTED = {f"{MATHML}{tag}" for tag in ("msub", "msup", "msubsup", "munder", "mover", "munderover")}
+SCRIPTED = {
+    f"{MATHML}{tag}" for tag in ("msub", "msup", "msubsup", "munder", "mover", "munderover")
+}
 OPENING = set("([=,·×/←∝≤≥")  # after these a minus is a sign
 ACCESSIBILITY = [
     ("accessMode", "textual"),
@@ -51,7 +53,9 @@ def mathml(formula: str, display: str = "inline") -> str:
         made = etree.fromstring(convert(known, display=display))
     except Exception as error:
         raise ExtensionError(f"no MathML for {formula!r}", error) from error
-    unknown = [text for text in made.itertext() if "\\" in text]  # what it does not know, it passes on
+    unknown = [
+        text for text in made.itertext() if "\\" in text
+    ]  # what it does not know, it passes on
     unknown += {"\\" + name for name in re.findall(r"\\begin{(.+?)}", known)} - set(MATRICES)
     if unknown:
         raise ExtensionError(f"no MathML for {', '.join(unknown)} in {formula!r}")
@@ -93,8 +97,11 @@ def tidy(page: Path, language: str) -> set[str]:
     """Make XHTML for books of a page that was written for the web; returns what the package must declare of it."""
     tree = etree.parse(page)
     tree.getroot().set("lang", language)
-    for web_only in tree.xpath("//x:script | //x:summary//x:span[starts-with(@class, 'expanded')]", namespaces={"x": XHTML[1:-1]}):
-        web_only.getparent().remove(web_only)
+    for web_only in tree.xpath(
+        "//x:script | //x:summary//x:span[starts-with(@class, 'expanded')]",
+        namespaces={"x": XHTML[1:-1]},
+    ):
+        element.getparent().remove(element)
     for paragraph in tree.iterfind(f".//{XHTML}summary//{XHTML}p"):
         paragraph.tag = f"{XHTML}span"
     for entry in tree.iterfind(".//*[@role='doc-biblioentry']"):
@@ -103,7 +110,11 @@ def tidy(page: Path, language: str) -> set[str]:
         if ":" not in link.get("href"):  # one of the site; its fragment is made by a script
             link.set("href", re.sub(r"\.html(#.*)?$", ".xhtml", link.get("href")))
     page.write_bytes(etree.tostring(tree, encoding="utf-8"))
-    return {kind for kind, tag in (("mathml", f"{MATHML}math"), ("svg", f"{SVG}svg")) if tree.find(f".//{tag}") is not None}
+    return {
+        kind
+        for kind, tag in (("mathml", f"{MATHML}math"), ("svg", f"{SVG}svg"))
+        if tree.find(f".//{tag}") is not None
+    }
 
 
 class Ebook(Epub3Builder):
@@ -142,7 +153,10 @@ class Ebook(Epub3Builder):
 
     def build_content(self) -> None:
         """Write the package file, with the properties and the accessibility that Sphinx leaves out."""
-        properties = {page: tidy(page, self.config.language) for page in Path(self.outdir).glob("chapters/*.xhtml")}
+        properties = {
+            page: tidy(page, self.config.language)
+            for page in Path(self.outdir).glob("chapters/*.xhtml")
+        }
         super().build_content()
         package = Path(self.outdir) / "content.opf"
         tree = etree.parse(package)
