@@ -53,6 +53,8 @@ def mathml(formula: str, display: str = "inline") -> str:
         made = etree.fromstring(convert(known, display=display))
     except Exception as error:
         raise ExtensionError(f"no MathML for {formula!r}", error) from error
+    if formula.count("{") != formula.count("}"):
+        raise ExtensionError(f"no MathML for {formula!r}: its braces do not match")
     unknown = [
         text for text in made.itertext() if "\\" in text
     ]  # what it does not know, it passes on
@@ -97,10 +99,8 @@ def tidy(page: Path, language: str) -> set[str]:
     """Make XHTML for books of a page that was written for the web; returns what the package must declare of it."""
     tree = etree.parse(page)
     tree.getroot().set("lang", language)
-    for web_only in tree.xpath(
-        "//x:script | //x:summary//x:span[starts-with(@class, 'expanded')]",
-        namespaces={"x": XHTML[1:-1]},
-    ):
+    web_only = "//x:script | //x:summary//x:span[starts-with(@class, 'expanded')]"
+    for element in tree.xpath(web_only, namespaces={"x": XHTML[1:-1]}):
         element.getparent().remove(element)
     for paragraph in tree.iterfind(f".//{XHTML}summary//{XHTML}p"):
         paragraph.tag = f"{XHTML}span"

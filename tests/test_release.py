@@ -51,7 +51,7 @@ def small_book(folder, page=PAGE):
     config["sphinx"]["local_extensions"] = dict.fromkeys(
         config["sphinx"]["local_extensions"], str(ROOT / "_ext")
     )
-    del config["bibtex_bibfiles"], config["html"]["favicon"]
+    del config["html"]["favicon"]
     (folder / "_config.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     toc = {
         "format": "jb-book",
@@ -62,6 +62,7 @@ def small_book(folder, page=PAGE):
     shutil.copy(ROOT / "CITATION.cff", folder)
     shutil.copytree(ROOT / "_static", folder / "_static")
     (folder / "chapters").mkdir()
+    shutil.copy(ROOT / "chapters" / "references.bib", folder / "chapters")
     (folder / "chapters" / "intro.md").write_text(page, encoding="utf-8")
     view = {"model_id": "a", "version_major": 2, "version_minor": 0}
     data = {
