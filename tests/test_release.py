@@ -20,7 +20,7 @@ from sphinx.errors import ExtensionError
 from support import ROOT
 
 from tests.browser.harness import pages
-from tools import release
+from tools import release, repo
 
 SPEC = importlib.util.spec_from_file_location("ebook", ROOT / "_ext" / "ebook.py")
 ebook = importlib.util.module_from_spec(SPEC)
@@ -73,7 +73,8 @@ def small_book(folder, page=PAGE):
     v4 = nbformat.v4
     cell = v4.new_code_cell("figure", outputs=[v4.new_output("display_data", data=data)])
     notebook = v4.new_notebook(cells=[v4.new_markdown_cell("# A figure"), cell])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    notebook.metadata = nbformat.from_dict(repo.METADATA)
+    notebook.metadata.language_info.pygments_lexer = "ipython3"
     nbformat.write(notebook, folder / "chapters" / "01-figure.ipynb")
     program = Path(sys.executable).with_name("jupyter-book")
     options = "build . -W --builder custom --custom-builder epub"
