@@ -80,10 +80,23 @@ browser: $(STAMP) ## Test the built site in a browser (run `make book` first)
 
 # ---- Releasing ----------------------------------------------------------------------------------
 
+# $(call release,kind): one file of the book, in _build/release.
+define release
+	@test -f $(SITE)/index.html || { echo 'There is no built site yet: run `make book` first.'; exit 1; }
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/release.py $(1)
+endef
+
 .PHONY: zip
 zip: $(STAMP) ## Pack the built site, which works from disk, into _build/release (run `make book` first)
-	@test -f $(SITE)/index.html || { echo 'There is no built site yet: run `make book` first.'; exit 1; }
-	$(BIN)/python tools/repo.py zip
+	$(call release,zip)
+
+.PHONY: epub
+epub: $(STAMP) ## Make an EPUB for e-readers, beside the zip (run `make book` first)
+	$(call release,epub)
+
+.PHONY: pdf
+pdf: $(STAMP) ## Print the built site as one PDF, beside the zip (run `make book` first)
+	$(call release,pdf)
 
 # ---- Writing ------------------------------------------------------------------------------------
 

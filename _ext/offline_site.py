@@ -137,9 +137,25 @@ class KeepStill(SphinxPostTransform):
             words = forms["text/plain"].astext().strip().strip("'") if "text/plain" in forms else ""
             for image in forms["image/png"].findall(nodes.image):
                 image["alt"] = words
-            still = nodes.container("", *forms["image/png"].children, classes=["explorer-still"])
+            pictures = forms["image/png"].children
+            still = nodes.container(
+                "", *pictures, self.way_to_web(bundle), classes=["explorer-still"]
+            )
+            if self.app.builder.name == "epub":
+                bundle.replace_self(still)
+                continue
             live = nodes.container("", *forms[WIDGET_VIEW].children, classes=["explorer-live"])
             bundle.replace_self(nodes.container("", still, live, classes=["explorer"]))
+
+    def way_to_web(self, bundle: nodes.container) -> nodes.paragraph:
+        """A line that leads from a picture on paper or in an EPUB to the figure that moves."""
+        section = bundle.parent
+        while not isinstance(section, nodes.section):
+            section = section.parent
+        address = f"{self.config.html_baseurl}{self.env.docname}.html#{section['ids'][0]}"
+        link = nodes.reference("", "this figure answers in a browser", refuri=address)
+        words = [nodes.Text("On the web "), link, nodes.Text(".")]
+        return nodes.paragraph("", "", *words, classes=["explorer-web"])
 
 
 def setup(app: Sphinx) -> dict:

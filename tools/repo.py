@@ -1,9 +1,8 @@
-"""Chores for the repository: its slug, its notebooks' hygiene, its pinned versions, the site as one file.
+"""Chores for the repository: its slug, its notebooks' hygiene, its pinned versions.
 
 python tools/repo.py slug owner/name     # what `make repo SLUG=owner/name` runs
 python tools/repo.py notebooks [--check] # strip outputs and machine traces (or only report)
 python tools/repo.py constraints         # what `make constraints` runs (needs uv)
-python tools/repo.py zip                 # what `make zip` runs
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import argparse
 import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -151,19 +149,6 @@ def write_constraints(root: Path = ROOT) -> int:
     return 0
 
 
-def pack(root: Path = ROOT) -> Path:
-    """The built site as one zip, in a folder of the repository's name: unpack it and open index.html."""
-    name = slug(root).split("/")[1]
-    target = root / "_build" / "release" / f"{name}.zip"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    site = root / "_build" / "html"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(site.rglob("*")):
-            archive.write(path, Path(name) / path.relative_to(site))
-    print(f"{target.relative_to(root)}: {target.stat().st_size / 1e6:.1f} MB")
-    return target
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -172,15 +157,11 @@ def main(arguments: list[str] | None = None) -> int:
     strip.add_argument("--check", action="store_true")
     strip.add_argument("paths", nargs="*", type=Path)
     commands.add_parser("constraints")
-    commands.add_parser("zip")
     chosen = parser.parse_args(arguments)
     if chosen.command == "slug":
         return set_slug(chosen.slug)
     if chosen.command == "constraints":
         return write_constraints()
-    if chosen.command == "zip":
-        pack()
-        return 0
     return clean_files(chosen.paths or notebooks(), chosen.check)
 
 
