@@ -1,7 +1,7 @@
 """Sphinx extension: what a page says about itself to search engines and where somebody shares its address.
 
 - A description, made of the sentences that open the page; ``sphinxext.opengraph`` draws its card and writes its tags.
-- The address follows from ``html_baseurl``; ``sphinx_sitemap`` lists the pages there, ``robots.txt`` names the list.
+- The address follows from ``html_baseurl``; ``sitemap.xml`` lists the pages there, ``robots.txt`` names the list.
 - The page at the root, whose address is shared most, says the same as the first chapter, to which it leads.
 """
 
@@ -45,16 +45,19 @@ def describe(document: nodes.document) -> str:
 
 
 def introduce(app: Sphinx, page: str, template: str, context: dict, document) -> None:
-    """Give a page of the book its description; the title of the first page is the book's own."""
+    """Give a page its description; the title of the first page is the book's own."""
     if page == app.config.root_doc:
         context["docstitle"] = ""
-    if document is None:
-        return
-    words = describe(document)
-    context["metatags"] += f'<meta name="description" content="{html.escape(words)}" />\n'
-    title = re.sub(r"<[^>]+>", "", context["title"])
-    card = {"og:description": html.escape(words), "og:image:alt": f"{title} · {app.config.project}"}
-    context["meta"] = {**(context["meta"] or {}), **card}
+    book = app.config.project
+    words = (
+        describe(document) if document else f"Search, index and source code of the book “{book}”."
+    )
+    tag = f'<meta name="description" content="{html.escape(words)}" />\n'
+    context["metatags"] = context.get("metatags", "") + tag
+    if document:
+        title = re.sub(r"<[^>]+>", "", context["title"])
+        card = {"og:description": html.escape(words), "og:image:alt": f"{title} · {book}"}
+        context["meta"] = {**(context["meta"] or {}), **card}
 
 
 def name_book(app: Sphinx, config: Config) -> None:
@@ -65,11 +68,15 @@ def name_book(app: Sphinx, config: Config) -> None:
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
-    """Write ``robots.txt``, and introduce the page at the root as the first chapter introduces itself."""
+    """Write ``robots.txt`` and ``sitemap.xml``; introduce the page at the root as the first chapter does itself."""
     if error or app.builder.name != "html":
         return
     site, base = Path(app.outdir), app.config.html_baseurl
     (site / "robots.txt").write_text(f"User-agent: *\nAllow: /\nSitemap: {base}sitemap.xml\n")
+    pages = map(app.builder.get_target_uri, sorted(app.env.found_docs))
+    places = "".join(f"<url><loc>{base}{page}</loc></url>\n" for page in pages)
+    space = "http://www.sitemaps.org/schemas/sitemap/0.9"
+    (site / "sitemap.xml").write_text(f'<urlset xmlns="{space}">\n{places}</urlset>\n')
     first = (site / app.builder.get_target_uri(app.config.root_doc)).read_text(encoding="utf-8")
     root = site / "index.html"
     tags = "".join(HEAD.findall(first))

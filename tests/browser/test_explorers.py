@@ -1005,6 +1005,7 @@ def test_tab_reaches_every_control_and_shows_where_it_is(again, case):
     }""")
     wanted = shown.sliders.count() + shown.root.get_by_role("button").count()
     wanted += shown.root.locator("fieldset, select, input[type=checkbox]").count()
+    without = shown.root.screenshot()
     for _ in range(wanted):
         shown.page.keyboard.press("Tab")
         style = shown.root.evaluate("""(root) => {
@@ -1015,6 +1016,7 @@ def test_tab_reaches_every_control_and_shows_where_it_is(again, case):
         assert style[:2] == [True, True]
         assert style[2] != "none"
         assert style[3] >= 2
+        assert shown.root.screenshot() != without, "the outline cannot be seen"
     shown.page.keyboard.press("Tab")
     assert not shown.root.evaluate("(root) => root.contains(document.activeElement)")
 

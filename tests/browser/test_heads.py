@@ -53,6 +53,12 @@ def test_a_page_introduces_itself(page):
     assert words[-1] in ".?!…", words
 
 
+@pytest.mark.parametrize("page", ["search", "genindex", "py-modindex", "_modules/index"])
+def test_a_page_that_sphinx_adds_has_a_description(page):
+    (words,) = head(page)["description"]
+    assert BOOK in words
+
+
 def test_no_two_pages_say_the_same():
     for name in ("title", "description", "og:image"):
         counts = collections.Counter(value for page in PAGES for value in head(page)[name])

@@ -11,6 +11,7 @@ import re
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from .conftest import PHONE, new_page
@@ -24,7 +25,7 @@ EXPLORERS = [
     if "attn_utils.explorers" in (ROOT / f"{page}.ipynb").read_text(encoding="utf-8")
 ]
 WIDGETS = "script[type='application/vnd.jupyter.widget-view+json']"
-# Bytes after gzip of all that a page asks for until a reader can read it; pictures further down come later.
+# Bytes after gzip of all that a page asks for, and of every picture further down, which comes later.
 MOST_WEIGHT = 1_000_000
 MOST_WAIT = 1000  # ms from the load event to explorers that answer
 MOST_SHIFT = 0.05  # cumulative layout shift; "good" ends at 0.1 (web.dev/cls)
@@ -47,6 +48,13 @@ FACTS = """() => {
     language: document.documentElement.lang,
     headings: shown("main :is(h1, h2, h3, h4, h5, h6)").map((e) => [Number(e.tagName[1]), e.textContent]),
     alts: [...document.images].map((image) => [image.getAttribute("alt") ?? "", image.getAttribute("src")]),
+    pictures: [...document.images].map((image) => image.src),
+    sizeless: [...document.images].filter((e) => !e.matches("[width][height]")).map((e) => e.src),
+    icons: [...document.querySelectorAll("body :not(.highlight *, mjx-container *)")]
+      .flatMap((e) => ["::before", "::after"].map((part) => getComputedStyle(e, part).content))
+      .join("").match(/[\ue000-\uf8ff]/gu) ?? [],
+    iconless: [...document.querySelectorAll("[class*='fa-']")]
+      .filter((e) => getComputedStyle(e, "::before").content === "none").map((e) => e.className),
     math: document.querySelectorAll(".math").length,
     typeset: document.querySelectorAll("mjx-container").length,
     badMath: [...document.querySelectorAll("mjx-merror")].map((e) => e.textContent),
@@ -131,8 +139,10 @@ def visit(browser, site):
             page.watch.start(site)
             page.goto(f"{site}/{name}.html")
             settle(page)
+            facts = page.evaluate(FACTS)
+            page.watch.requests += facts["pictures"]
             made[name, phone, dark] = Visit(
-                facts=page.evaluate(FACTS),
+                facts=facts,
                 complaints=page.watch.complaints[:],
                 weight=page.watch.weight(SITE),
                 pixels=np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L")),
@@ -185,9 +195,26 @@ def test_light_and_dark(visit, name):
 def test_images_have_alt_text(visit, name):
     for alt, source in visit(name).facts["alts"]:
         assert alt.strip(), f"{source} has no alt text"
-        assert not re.search(r"\.(png|svg|jpe?g)$|^_?images?\b", alt), (
+        assert not re.search(r"\.(png|svg|jpe?g|webp)$|^_?images?\b", alt), (
             f"{source}: {alt} is a file name"
         )
+
+
+@each_page
+def test_images_carry_their_size(visit, name):
+    """Without it the text moves when they come."""
+    assert visit(name).facts["sizeless"] == []
+
+
+@each_page
+def test_icons_are_in_their_fonts(visit, name):
+    """Fonts and style are cut down to what pages show."""
+    assert visit(name).facts["iconless"] == []
+    fonts = (SITE / "_static" / "vendor" / "fontawesome").rglob("*.ttf")
+    held = {chr(code) for font in fonts for code in TTFont(font).getBestCmap()}
+    icons = set(visit(name).facts["icons"] + visit(name, phone=True, dark=True).facts["icons"])
+    assert len(icons) > 5
+    assert icons <= held, f"missing: {icons - held}"
 
 
 @each_page
@@ -295,6 +322,17 @@ def test_little_moves_while_the_page_appears(visit, report, name):
         assert shift <= MOST_SHIFT, one.facts["shifts"]
 
 
+@each_with_explorers
+def test_a_link_below_the_explorers_leads_there(watched, plain_site, name):
+    """Places are kept for them: the section stays on the screen, also where no browser holds it there."""
+    style = "document.documentElement.style.overflowAnchor = 'none'"
+    script = f"addEventListener('DOMContentLoaded', () => {{ {style} }})"
+    url = f"{plain_site}/{name}.html#exercises"
+    page = watched(url, phone=True, before=lambda page: page.add_init_script(script))
+    top = page.locator("#exercises").evaluate("(e) => e.getBoundingClientRect().top")
+    assert 0 <= top < PHONE["viewport"]["height"]
+
+
 # ---- The site as a whole ------------------------------------------------------------------------
 
 
@@ -341,9 +379,12 @@ def test_the_first_key_skips_to_the_text(watched, plain_site, phone):
     page.keyboard.press("Tab")
     link = page.locator("a:focus")
     assert link.inner_text() == "Skip to main content"
-    page.wait_for_function(
-        "document.activeElement.getBoundingClientRect().top >= 0"
-    )  # it slides in
+    # It slides in, and nothing hides it.
+    page.wait_for_function("""() => {
+      const link = document.activeElement, { x, y, width, height } = link.getBoundingClientRect();
+      return link.checkVisibility({ opacityProperty: true }) &&
+        document.elementFromPoint(x + width / 2, y + height / 2) === link;
+    }""")
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     assert page.locator("main :focus").count() == 1
