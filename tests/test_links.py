@@ -19,7 +19,7 @@ TARGET = re.compile(
 def text_of(path) -> str:
     if path.suffix == ".ipynb":
         return "\n".join(cell.source for cell in read(path).cells)
-    return path.read_text(encoding="utf-8")
+    return re.sub(r'\bxmlns="[^"]*"', "", path.read_text(encoding="utf-8"))  # a name, no address
 
 
 def outward(text: str) -> set[str]:
