@@ -265,7 +265,7 @@ def test_the_page_shows_a_new_record(tmp_path, monkeypatch, capsys):
     row = {"model": "ViT", "seed": 5, "accuracy": 0.1234, "parameters": 9, "minutes": 2.0}
     row |= {"images_per_second": 4, "best_epoch": 1, "date": "2026-11-22"}
     record = dict.fromkeys(FACTS, "?") | {"data": "cifar10", "device": "cuda"}
-    record |= {"train": 8, "test": 8, "results": [row]}
+    record |= {"train": 8, "test": 8, "sizes": {"ViT": {"patch": 2}}, "results": [row]}
     (results / "mine.json").write_text(json.dumps(record), encoding="utf-8")
     said, space = page(tmp_path, monkeypatch, capsys)
     assert "1 records, 1 trainings" in said
@@ -273,3 +273,4 @@ def test_the_page_shows_a_new_record(tmp_path, monkeypatch, capsys):
     assert " ViT              seeds [5], no spread" in said
     assert "CNN              not yet run" in said
     assert "12.3%" in space["results"]("cifar10").data
+    assert "patch 2" in space["table"](space["sizes"]).data
