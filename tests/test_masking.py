@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from attn_utils.masking import (
     Dropout,
     _check_tokens,
+    _source_mask,
     causal_mask,
     masked_softmax,
     padding_mask,
@@ -221,6 +222,28 @@ def test_dropout_keeps_shape_and_dtype(shape, dtype):
     assert torch.equal(x.grad, y.detach())  # of ones, the output is the factor
     torch.manual_seed(0)
     assert torch.equal(Dropout(0.5)(x), y)
+
+
+def test_dropout_draws_sixteen_bits_for_a_number():
+    """What makes it quick on a CPU: four numbers share one draw of 64 bits."""
+    torch.manual_seed(0)
+    Dropout(0.1)(torch.ones(1000))
+    after = torch.rand(())
+    torch.manual_seed(0)
+    torch.empty(251, dtype=torch.int64).random_(-(2**63), None)
+    assert torch.rand(()) == after
+
+
+@pytest.mark.parametrize(
+    ("lens", "said"), [([[1], [2]], r"src_lens \(2, 1\) do not fit src \(2, 3\)"), ([4, 1], "4")]
+)
+def test_source_mask_wants_a_length_for_each_sentence(lens, said):
+    src = torch.ones(2, 3, dtype=torch.int64)
+    assert _source_mask(src, torch.tensor([3, 1]), 2).sum(dim=-1).tolist() == [[3], [1]]
+    with pytest.raises(ValueError, match=said):
+        _source_mask(src, torch.tensor(lens), 2)
+    with pytest.raises(ValueError, match="src holds ids from 1 to 1, the vocabulary 1"):
+        _source_mask(src, torch.tensor([3, 1]), 1)
 
 
 def test_dropout_refuses_what_is_no_probability():
