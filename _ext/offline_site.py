@@ -59,7 +59,8 @@ def lighten(html: str, page: Path) -> str:
             return tag[0]
         with Image.open(picture) as image:
             image.save(picture.with_suffix(".webp"), lossless=True)
-            size = f'loading="lazy" width="{image.width}" height="{image.height}"'
+            dots = max(1, round(image.info.get("dpi", (100,))[0] / 100))  # a pixel, on fine screens
+            size = f'loading="lazy" width="{image.width // dots}" height="{image.height // dots}"'
         return tag[0].replace("<img", f"<img {size}").replace('.png"', '.webp"')
 
     html = re.sub(r"\n *<script[^>]+/fontawesome\.js[^>]*></script>", "", html)

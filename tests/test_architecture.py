@@ -17,7 +17,7 @@ from support import ROOT
 
 PACKAGE = ROOT / "attn_utils"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MAX_LINES = 2_995  # of code, docstrings, comments and blanks aside; lower it: the aim is 1,700
+MAX_LINES = 2_992  # of code, docstrings, comments and blanks aside; lower it: the aim is 1,700
 MAX_FUNCTION_LINES = 43  # a ceiling, not an aim: aim at 25
 
 # Which modules of the package a module may import. The models stand on each other's shoulders.

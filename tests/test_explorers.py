@@ -108,8 +108,8 @@ def test_bundle_has_live_view_picture_and_words(example):
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["image/png"].startswith(b"\x89PNG")
     width, height = struct.unpack(">II", data["image/png"][16:24])
-    assert 600 < width < 1400
-    assert 200 < height < 700
+    assert 1200 < width < 2800
+    assert 400 < height < 1400
     assert data["text/plain"].startswith(type(explorer).__name__ + "(")
 
 

@@ -116,7 +116,7 @@ class Explorer(anywidget.AnyWidget):
         figure = Figure(figsize=(width, height), layout="constrained")
         self.draw(figure)
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=110)
+        figure.savefig(file, format="png", dpi=220)
         return file.getvalue()
 
     def __repr__(self) -> str:

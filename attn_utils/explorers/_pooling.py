@@ -7,7 +7,6 @@ from torch import Tensor
 
 from attn_utils.explorers._base import Explorer, checked
 from attn_utils.kernels import nadaraya_watson
-from attn_utils.plotting import CMAP
 
 
 class PoolingExplorer(Explorer):
@@ -67,7 +66,7 @@ class PoolingExplorer(Explorer):
     def draw_heatmap(self, axes: Axes) -> None:
         """Attention weights: rows are queries, the first on top; columns are keys."""
         extent = (-0.5, len(self.key) - 0.5, self.queries[-1], self.queries[0])
-        image = axes.imshow(self.pool()[1], aspect="auto", extent=extent, cmap=CMAP)
+        image = axes.imshow(self.pool()[1], aspect="auto", extent=extent)
         axes.set(xlabel="key number (from left to right)", ylabel="query")
         axes.figure.colorbar(image, ax=axes, label="attention weight")
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from attn_utils.explorers._base import Explorer, between, choice, fixed, module, shares
-from attn_utils.plotting import CMAP, show_alignment
+from attn_utils.plotting import show_alignment
 
 KINDS = ("encoder_self", "decoder_self", "cross")
 
@@ -92,7 +92,7 @@ class AttentionHeads(Explorer):
         small, large = figure.subfigures(1, 2)
         axes, ax = small.subplots(*maps.shape[:2], squeeze=False).flat, large.subplots()
         for one, weights in zip(axes, maps.flatten(0, 1).numpy(), strict=True):
-            one.imshow(weights, cmap=CMAP, vmin=0, vmax=maps.max(), aspect="auto")
+            one.imshow(weights, vmin=0, vmax=maps.max(), aspect="auto")
             one.set(xticks=[], yticks=[])
         show_alignment(maps[self.layer, self.head], columns, rows, ax=ax)
         ax.axhspan(self.token - 0.5, self.token + 0.5, fill=False, ec="#ff5e5e", lw=2)

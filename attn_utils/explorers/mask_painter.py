@@ -9,7 +9,6 @@ from torch import Tensor
 
 from attn_utils.explorers._base import Explorer, between, checked, choice, fixed, module
 from attn_utils.masking import causal_mask, masked_softmax, padding_mask
-from attn_utils.plotting import CMAP
 
 
 class MaskPainter(Explorer):
@@ -85,7 +84,7 @@ class MaskPainter(Explorer):
         """The mask beside the weights."""
         panels = {"mask (bright: may attend)": self.mask(), "attention weights": self.weights()}
         for ax, (title, matrix) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-            image = ax.imshow(matrix, cmap=CMAP, vmin=0, aspect="auto")
+            image = ax.imshow(matrix, vmin=0, aspect="auto")
             ax.set(title=title, xlabel="key", ylabel="query")
             for axis in (ax.xaxis, ax.yaxis):
                 axis.set_ticks(range(len(self.words)), self.words)

@@ -9,7 +9,6 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from attn_utils.explorers._base import Bounded, Explorer, between, checked, fixed, module, shares
-from attn_utils.plotting import CMAP
 from attn_utils.vision import non_local_means
 
 
@@ -143,5 +142,5 @@ class PixelAttention(Explorer):
             corner = (self.column - 0.5, self.row - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#ff5e5e", lw=2))
             ax.set(xlabel="column", ylabel="row")
-        axes[0].imshow(share, cmap=CMAP, alpha=share, extent=(-0.5, across, down, -0.5))
+        axes[0].imshow(share, alpha=share, extent=(-0.5, across, down, -0.5))
         axes[0].set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from attn_utils.attention import attention
 from attn_utils.explorers._base import Explorer, checked, choice, fixed, module
-from attn_utils.plotting import CMAP
 from attn_utils.positional import sinusoidal_encoding
 
 DIMS = [8, 16, 24, 32, 48, 64, 96, 128]
@@ -83,7 +82,7 @@ class Positions(Explorer):
         left, right = axes = figure.subplots(1, 2)
         if self.view == "distance":
             image = sinusoidal_encoding(100, self.embed_dim).T.numpy()
-            left.imshow(image, cmap=CMAP, aspect="auto")
+            left.imshow(image, aspect="auto")
             left.axvline(self.position, color="#ff5e5e")
             left.axvline(self.position + self.distance, color="white")
             left.set(xlabel="position", ylabel="column of the encoding")

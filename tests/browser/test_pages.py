@@ -50,6 +50,8 @@ FACTS = """() => {
     alts: [...document.images].map((image) => [image.getAttribute("alt") ?? "", image.getAttribute("src")]),
     pictures: [...document.images].map((image) => image.src),
     sizeless: [...document.images].filter((e) => !e.matches("[width][height]")).map((e) => e.src),
+    coarse: [...document.querySelectorAll(".cell_output img")]
+      .filter((e) => e.naturalWidth < 2 * e.getAttribute("width")).map((e) => e.src),
     icons: [...document.querySelectorAll("body :not(.highlight *, mjx-container *)")]
       .flatMap((e) => ["::before", "::after"].map((part) => getComputedStyle(e, part).content))
       .join("").match(/[\ue000-\uf8ff]/gu) ?? [],
@@ -204,6 +206,12 @@ def test_images_have_alt_text(visit, name):
 def test_images_carry_their_size(visit, name):
     """Without it the text moves when they come."""
     assert visit(name).facts["sizeless"] == []
+
+
+@each_page
+def test_figures_are_sharp_on_fine_screens(visit, name):
+    """Two dots a pixel, along each side."""
+    assert visit(name).facts["coarse"] == []
 
 
 @each_page
