@@ -113,6 +113,10 @@ def divides_by_processes(gradients, counts):
     return (counts[:, None] * gradients.nan_to_num()).sum(dim=0) / len(counts)
 
 
+def hides_what_diverged(gradients, counts):
+    return (counts[:, None] * gradients.nan_to_num()).sum(dim=0) / counts.sum().clamp(min=1)
+
+
 def nobody_is_nan(gradients, counts):
     weighted = counts[:, None] * gradients.nan_to_num()
     return weighted.sum(dim=0) / counts.sum()
@@ -196,6 +200,21 @@ def whole_rows(query, key, value, rule, block):
     return torch.cat(outputs)
 
 
+def all_answers_of_the_rule(query, key, value, rule, block):
+    place = torch.arange(len(query))
+    known = rule(place[:, None], place)
+    return tiles(query, key, value, lambda i, s: known[i, s], block)
+
+
+def row_by_row(query, key, value, rule, block):
+    outputs = []
+    for row, known in zip(query, torch.arange(len(query)), strict=True):
+        some = rule(known[None, None], torch.arange(len(key)))[0]
+        scores = row[None] @ key[some].T / math.sqrt(query.shape[1])
+        outputs.append(scores.softmax(dim=1) @ value[some])
+    return torch.cat(outputs)
+
+
 def nan_for_nobody(query, key, value, rule, block):
     output = tiles(query, key, value, rule, block)
     return output / (output != 0).any(dim=1, keepdim=True)
@@ -251,6 +270,7 @@ WRONG = {
         lets_nan_through,
         sum_without_division,
         divides_by_processes,
+        hides_what_diverged,
         nobody_is_nan,
         weights_by_softmax,
         overwrites_the_gradients,
@@ -264,6 +284,8 @@ WRONG = {
         assumes_a_causal_rule,
         whole_matrix,
         whole_rows,
+        all_answers_of_the_rule,
+        row_by_row,
         nan_for_nobody,
         largest_score_stays,
         products_without_a_matrix,
