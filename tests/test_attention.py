@@ -341,9 +341,11 @@ def test_heads_equal_a_loop_over_heads():
         scaled_dot_product_attention(q[..., i : i + 2], k[..., i : i + 2], v[..., i : i + 2])
         for i in (0, 2, 4)
     ]
-    output, weights = heads(query, key, key)
-    torch.testing.assert_close(output, heads.out_proj(torch.cat([o for o, _ in parts], dim=-1)))
-    torch.testing.assert_close(weights, torch.stack([w for _, w in parts], dim=1))
+    for output, weights in (heads(query, key, key), heads.attend(query, *heads.prepare(key, key))):
+        right = heads.out_proj(torch.cat([o for o, _ in parts], dim=-1))
+        torch.testing.assert_close(output, right)
+        torch.testing.assert_close(weights, torch.stack([w for _, w in parts], dim=1))
+    assert heads(query, key, key, need_weights=False)[1] is None
 
 
 @BOTH

@@ -479,13 +479,13 @@ def test_of_equally_good_widths_the_smaller():
     assert choose_width(K, V, "constant", widths=[3.0, 1.0, 2.0]) == 1
 
 
-@pytest.mark.parametrize("key", [[0, 1, 1, 4], [[0, 0], [3, 4], [6, 8], [3, 4]]])
+@pytest.mark.parametrize("key", [[0, 1, 1, 4], [0, 1, 4, 9, 16], [[0, 0], [3, 4], [6, 8], [3, 4]]])
 def test_the_default_grid(key):
-    key = torch.tensor(key, dtype=torch.float64)
-    distance = torch.cdist(key.reshape(4, -1), key.reshape(4, -1))
+    key = torch.tensor(key, dtype=torch.float64).reshape(len(key), -1)
+    distance = torch.cdist(key, key)
     nearest = [min(x for x in row if x > 0) for row in distance.tolist()]
-    grid = torch.tensor(_default_widths(key.reshape(4, -1)), dtype=torch.float64)
-    assert grid[0].item() == pytest.approx(sorted(nearest)[1] / 10)
+    grid = torch.tensor(_default_widths(key), dtype=torch.float64)
+    assert grid[0].item() == pytest.approx(sorted(nearest)[(len(key) - 1) // 2] / 10)
     assert grid[-1].item() == pytest.approx(2 * distance.max().item())
     assert_close(grid.log().diff(), (grid[-1] / grid[0]).log().expand(99) / 99)
 

@@ -150,6 +150,12 @@ def test_cosine_ignores_lengths():
     torch.testing.assert_close(Cosine()(7 * query, scale * key), Cosine()(query, key))
 
 
+def test_location_based_takes_as_many_keys_as_places():
+    score = LocationBased(3, 4)
+    query = torch.randn(2, 3)
+    torch.testing.assert_close(score(query, torch.zeros(4, 6)), score.q_proj(query))
+
+
 def test_location_based_does_not_read_the_keys():
     score, query, key = draw("location", 6)
     assert torch.equal(score(query, key), score(query, torch.randn_like(key)))

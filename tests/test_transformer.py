@@ -252,6 +252,12 @@ def test_a_source_without_tokens():
     assert all(p.grad.isfinite().all() for p in made.parameters() if p.grad is not None)
 
 
+def test_maps_are_kept_on_request_only():
+    src, lens, _ = sentences((4, 2))
+    assert model().encode(src, lens)[2] == [None] * len(model().encoder)
+    assert all(m.shape[-1] == 4 for m in model().encode(src, lens, need_weights=True)[2])
+
+
 def test_tied_weights_are_one():
     made = model(tie_weights=True)
     assert made.out_proj.weight is made.tgt_embedding.weight
