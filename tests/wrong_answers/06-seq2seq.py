@@ -136,6 +136,29 @@ def floating(targets):
     return tuple(x.float() for x in tensors(targets, lambda t: [BOS, *t], lambda t: [*t, EOS]))
 
 
+def in_32_bits(targets):
+    return tuple(x.int() for x in tensors(targets, lambda t: [BOS, *t], lambda t: [*t, EOS]))
+
+
+def in_bytes(targets):
+    return tuple(x.byte() for x in tensors(targets, lambda t: [BOS, *t], lambda t: [*t, EOS]))
+
+
+def loops(outputs, lens):
+    return torch.stack([states[n - 1] for states, n in zip(outputs, lens, strict=True)])
+
+
+def loops_over_numbers(outputs, lens):
+    return torch.stack([outputs[row, n - 1] for row, n in enumerate(lens.tolist())])
+
+
+def without_a_batch_of_one(logits, temperature, generator):
+    logits = logits.clone()
+    logits[:, [PAD, BOS]] = -math.inf
+    probabilities = torch.softmax(logits / temperature, dim=-1)
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze()
+
+
 def another_generator(logits, temperature, generator):
     return draw(logits, temperature, None)
 
@@ -155,6 +178,21 @@ def joins_the_words(said, references, n):
     return sum((a & b).total() for a, b in pairs) / sum(a.total() for a, _ in pairs)
 
 
+def largest_count_so_far(said, references, n):
+    most, hits, total = Counter(), 0, 0
+    for a, many in zip(said, references, strict=True):
+        for reference in many:
+            most |= count(reference, n)
+        hits += (count(a, n) & most).total()
+        total += count(a, n).total()
+    return hits / total
+
+
+def pools_the_references(said, references, n):
+    everything = [reference for many in references for reference in many]
+    return over_corpus(said, [everything] * len(said), n, first_of_all)
+
+
 def pairs_at_most(said, references, n):
     return over_corpus(said, references, min(n, 2), first_of_all)
 
@@ -162,15 +200,25 @@ def pairs_at_most(said, references, n):
 WRONG = {
     "check_decoder_tensors": [
         floating,
+        in_32_bits,
+        in_bytes,
         not_shifted,
         no_end,
         no_beginning,
         end_at_the_end_of_the_row,
         end_is_read_too,
     ],
-    "check_last_real_state": [last_place, one_too_far, of_the_first, mean_state],
+    "check_last_real_state": [
+        last_place,
+        one_too_far,
+        of_the_first,
+        mean_state,
+        loops,
+        loops_over_numbers,
+    ],
     "check_draw_word": [
         another_generator,
+        without_a_batch_of_one,
         probabilities_of_the_first_row,
         may_say_anything,
         multiplies,
@@ -181,6 +229,8 @@ WRONG = {
     ],
     "check_precision": [
         joins_the_words,
+        largest_count_so_far,
+        pools_the_references,
         pairs_at_most,
         adds_the_references,
         first_reference_only,

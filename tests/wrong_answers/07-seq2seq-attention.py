@@ -56,6 +56,14 @@ def gaussian_alone(weights, places, width):
     return local(torch.ones_like(weights), places, width)
 
 
+def changes_the_weights(weights, places, width):
+    weights *= torch.exp(
+        -((torch.arange(weights.shape[1]) - places[:, None]) ** 2) / (2 * width**2)
+    )
+    weights /= weights.sum(dim=1, keepdim=True)
+    return weights
+
+
 def rows_only(weights):
     return sorted((int(i), j) for j, i in enumerate(weights.argmax(dim=1)))
 
@@ -136,6 +144,7 @@ WRONG = {
         not_squared,
         counts_from_one,
         gaussian_alone,
+        changes_the_weights,
     ],
     "check_mutual_alignment": [rows_only, columns_only, target_first, either],
     "check_replace_unknown": [
