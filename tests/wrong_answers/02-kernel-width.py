@@ -2,7 +2,7 @@
 
 import torch
 
-from attn_utils.kernels import nadaraya_watson
+from attn_utils.kernels import knn_widths, leave_one_out_error, nadaraya_watson
 
 
 def bias_only(weights, f_key, f_query, sigma):
@@ -33,6 +33,20 @@ def summed_over_queries(weights, f_key, f_query, sigma):
     return (bias + sigma**2 * weights.square().sum(dim=1)).sum()
 
 
+def mean_forgotten(weights, f_key, f_query, sigma):
+    bias = (weights @ f_key - f_query).square()
+    return bias + sigma**2 * weights.square().sum(dim=1)
+
+
+def the_library_leaves_out(key, value, width):
+    return leave_one_out_error(key, value, width=width)
+
+
+def one_error_for_each_key(key, value, width):
+    estimate, weights = nadaraya_watson(key, key, value, width=width)
+    return ((value - estimate) / (1 - weights.diagonal())).square()
+
+
 def training_error(key, value, width):
     estimate, _ = nadaraya_watson(key, key, value, width=width)
     return (estimate - value).square().mean()
@@ -61,6 +75,15 @@ def sum_instead_of_mean(key, value, width):
 
 def distances(query, key):
     return (query[:, None] - key).abs()
+
+
+def the_library_finds_the_neighbours(query, key, value, k):
+    return nadaraya_watson(query, key, value, width=knn_widths(query, key, k))[0]
+
+
+def estimate_and_weights(query, key, value, k):
+    width = distances(query, key).kthvalue(k).values[:, None]
+    return nadaraya_watson(query, key, value, width=width)
 
 
 def a_key_at_the_query_left_out(query, key, value, k):
@@ -119,6 +142,29 @@ def wrong_sign(key, value, width):
     return -slope(key, value, width)
 
 
+def backward_from_the_library(key, value, width):
+    log_width = torch.tensor(width).log().requires_grad_()
+    leave_one_out_error(key, value, width=log_width.exp()).backward()
+    return log_width.grad
+
+
+def autograd_of_its_own_error(key, value, width):
+    log_width = torch.tensor(width).log().requires_grad_()
+    squares = (distances(key, key) / log_width.exp()).square()
+    weights = torch.softmax(-squares / 2 - torch.diag(torch.full_like(key, torch.inf)), dim=1)
+    error = (weights @ value - value).square().mean()
+    return torch.autograd.grad(error, log_width)[0]
+
+
+def finite_differences(key, value, width, step=0.01):
+    errors = [leave_one_out_error(key, value, width=width * 10**s) for s in (-step, step)]
+    return (errors[1] - errors[0]) / (2 * step * torch.tensor(10.0).log())
+
+
+def one_slope_for_each_key(key, value, width):
+    return torch.stack([slope(key, value, width)] * len(key))
+
+
 WRONG = {
     "check_expected_error": [
         sigma_doubled,
@@ -127,6 +173,7 @@ WRONG = {
         full_noise_in_every_query,
         bias_not_squared,
         summed_over_queries,
+        mean_forgotten,
     ],
     "check_loo_shortcut": [
         training_error,
@@ -134,6 +181,8 @@ WRONG = {
         denominator_not_squared,
         mean_diagonal,
         sum_instead_of_mean,
+        the_library_leaves_out,
+        one_error_for_each_key,
     ],
     "check_knn_pool": [
         a_key_at_the_query_left_out,
@@ -142,6 +191,17 @@ WRONG = {
         mean_of_the_neighbours,
         one_width_for_all,
         widths_of_the_keys,
+        the_library_finds_the_neighbours,
+        estimate_and_weights,
     ],
-    "check_loo_slope": [slope_in_width, answers_for_itself, estimate_not_subtracted, wrong_sign],
+    "check_loo_slope": [
+        slope_in_width,
+        answers_for_itself,
+        estimate_not_subtracted,
+        wrong_sign,
+        backward_from_the_library,
+        autograd_of_its_own_error,
+        finite_differences,
+        one_slope_for_each_key,
+    ],
 }

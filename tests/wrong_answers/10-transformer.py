@@ -55,6 +55,16 @@ def the_switch_and_the_layer(layer, x, mask):
     return layer(x, mask)[0]
 
 
+def the_switch_and_the_parts_of_the_layer(layer, x, mask):
+    layer.norm_first = False
+    return layer._feed_forward(layer._after(0, x, layer.self_attn(x, x, x, mask)[0]))
+
+
+def the_switch_and_its_feed_forward(layer, x, mask):
+    layer.norm_first = False
+    return layer._feed_forward(layer.norms[0](x + attended(layer, x, mask)))
+
+
 def attended(layer, x, mask):
     return layer.self_attn(x, x, x, mask)[0]
 
@@ -231,6 +241,12 @@ def newest_in_front(attn, x, k, v):
     return attn.attend(x, *longer)[0], *longer
 
 
+def both_newest_in_front(attn, x, k, v):
+    new_k, new_v = attn.prepare(x, x)
+    longer = torch.cat([new_k, k], dim=2), torch.cat([new_v, v], dim=2)
+    return attn.attend(x, *longer)[0], *longer
+
+
 def with_weights(attn, x, k, v):
     longer = joined(attn, x, k, v)
     return attn.attend(x, *longer)[1], *longer
@@ -250,7 +266,8 @@ WRONG = {
     "check_post_norm_layer": [
         pre_norm, norm_before_the_addition, no_residual, one_norm_twice, no_mask,
         norm_at_the_end_only, feed_forward_of_the_input, in_place, the_layer_itself,
-        the_switch_and_the_layer,
+        the_switch_and_the_layer, the_switch_and_the_parts_of_the_layer,
+        the_switch_and_its_feed_forward,
     ],
     "check_leaks": [
         one_mode_only, evaluation_only, any_change, own_logit_counts, one_place_only, coarse,
@@ -258,6 +275,7 @@ WRONG = {
         forgets_the_mode, never, one_token_for_all, the_last_word_of_the_vocabulary,
     ],
     "check_cached_attention": [
-        not_itself, only_itself, cache_stays, newest_in_front, with_weights, keys_for_values,
+        not_itself, only_itself, cache_stays, newest_in_front, both_newest_in_front,
+        with_weights, keys_for_values,
     ],
 }  # fmt: skip
