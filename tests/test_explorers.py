@@ -10,6 +10,7 @@ import ipywidgets
 import pytest
 import torch
 import traitlets
+from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 
 import attn_utils.explorers
@@ -663,6 +664,17 @@ def test_pixel_attention_of_a_block(size, pool, grid, keyed):
     assert explorer.describe().startswith("The place in row 2, column 4 gives itself ")
     assert "width" not in repr(explorer)
     assert explorer.still().startswith(b"\x89PNG")
+
+
+def test_the_still_of_pixel_attention_counts_from_1():
+    figure = Figure()
+    PixelAttention(torch.rand(1, 1, 8, 8), torch.full((1, 16, 16), 1 / 16), row=0).draw(figure)
+    figure.canvas.draw()
+    for ax in figure.axes:
+        labels = [label.get_text() for label in ax.get_xticklabels() + ax.get_yticklabels()]
+        assert {*labels} - {"0", "5"} == {"1", "2", "3", "4"}  # the outer two are out of view
+        assert (ax.get_xlim(), ax.get_ylim()) == ((0.5, 4.5), (4.5, 0.5))
+        assert ax.patches[0].get_xy() == (1.5, 0.5)  # the chosen place, (1, 2)
 
 
 def test_pixel_attention_in_words():

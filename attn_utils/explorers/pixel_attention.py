@@ -128,7 +128,7 @@ class PixelAttention(Explorer):
         image = torch.tensor(self.images[self.image]).movedim(0, 2)  # (h, w, C)
         share, (rows, columns) = self.shown().reshape(self.keyed), self.grid
         share = (share / share.max()).numpy()
-        down, across = (rows // self.keyed[0] * n - 0.5 for n in self.keyed)
+        down, across = (rows // self.keyed[0] * n + 0.5 for n in self.keyed)
         lit = [
             (torch.arange(n) * places // n - at).abs() <= self.field // 2
             for n, places, at in zip(image.shape, self.grid, (self.row, self.column), strict=False)
@@ -137,10 +137,10 @@ class PixelAttention(Explorer):
         grey = 0.6 * image.mean(dim=2, keepdim=True)
         axes = figure.subplots(1, 2)
         for ax, shown in zip(axes, (grey, image * shade), strict=True):
-            extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
-            ax.imshow(shown.expand(-1, -1, 3).numpy(), extent=extent)
-            corner = (self.column - 0.5, self.row - 0.5)
+            ax.imshow(shown.expand(-1, -1, 3).numpy(), extent=(0.5, columns + 0.5, rows + 0.5, 0.5))
+            corner = (self.column + 0.5, self.row + 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="#ff5e5e", lw=2))
             ax.set(xlabel="column", ylabel="row")
-        axes[0].imshow(share, alpha=share, extent=(-0.5, across, down, -0.5))
-        axes[0].set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+            ax.locator_params(integer=True)  # rows and columns count from 1, as in the sentence
+        axes[0].imshow(share, alpha=share, extent=(0.5, across, down, 0.5))
+        axes[0].set(xlim=(0.5, columns + 0.5), ylim=(rows + 0.5, 0.5))
