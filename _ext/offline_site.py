@@ -137,6 +137,12 @@ def link_terms(app: Sphinx, doctree: nodes.document) -> None:
         slugs |= {name: (term.line, name, term.astext()) for name in term["ids"]}
 
 
+def without_height(app: Sphinx, doctree: nodes.document) -> None:
+    """Let a figure's height follow its width, which a narrow page cuts short; else it would be bent."""
+    for image in doctree.findall(nodes.image):
+        image.attributes.pop("height", None)
+
+
 class KeepStill(SphinxPostTransform):
     """Keep the still picture of an explorer beside its live view, with the explorer's words as alt text.
 
@@ -189,6 +195,7 @@ def setup(app: Sphinx) -> dict:
     )
     app.connect("build-finished", finish)
     app.connect("doctree-read", link_terms)
+    app.connect("doctree-read", without_height)
     app.connect("html-page-context", without_thebe, priority=900)
     app.add_post_transform(KeepStill)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

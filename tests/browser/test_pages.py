@@ -50,6 +50,12 @@ FACTS = """() => {
     headings: shown("main :is(h1, h2, h3, h4, h5, h6)").map((e) => [Number(e.tagName[1]), e.textContent]),
     alts: [...document.images].map((image) => [image.getAttribute("alt") ?? "", image.getAttribute("src")]),
     pictures: [...document.images].map((image) => image.src),
+    bent: [...document.images].filter((e) => e.checkVisibility()).filter((e) => {
+      const style = getComputedStyle(e);
+      const frame = (sides) => sides.map((side) => parseFloat(style["padding" + side])).reduce((a, b) => a + b);
+      const width = e.clientWidth - frame(["Left", "Right"]), height = e.clientHeight - frame(["Top", "Bottom"]);
+      return Math.abs(width / height / (e.getAttribute("width") / e.getAttribute("height")) - 1) > 0.02;
+    }).map((e) => e.src),
     sizeless: [...document.images].filter((e) => !e.matches("[width][height]")).map((e) => e.src),
     icons: [...document.querySelectorAll("body :not(.highlight *, mjx-container *)")]
       .flatMap((e) => ["::before", "::after"].map((part) => getComputedStyle(e, part).content))
@@ -205,6 +211,11 @@ def test_images_have_alt_text(visit, name):
 def test_images_carry_their_size(visit, name):
     """Without it the text moves when they come."""
     assert visit(name).facts["sizeless"] == []
+
+
+@each_page
+def test_no_picture_is_bent(visit, name):
+    assert visit(name).facts["bent"] == []
 
 
 @each_notebook
