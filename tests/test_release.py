@@ -218,7 +218,10 @@ SITE = {
     "chapters/b": '<h1 id="top">B</h1><p id="x">see <a href="a.html#x">a</a> <a href="a.html#made">here</a> '
     '<a href="#x">this</a> <a href="../gone.html">gone</a></p><img src="../_images/b.png" loading="lazy">',
     "chapters/a": '<h1 id="top">A</h1><p id="x">a</p><div class="explorer"><div class="explorer-still">still</div>'
-    '<div class="explorer-live"><script>1</script></div></div>',
+    '<div class="explorer-live"><script>1</script></div></div>'
+    "<details><summary>What you should see</summary>an answer</details>"
+    '<section><h3>Exercise 1<a class="headerlink">#</a></h3><div class="cell tag_exercise-solution">'
+    '<details class="hide"><summary>Show</summary><div>solved</div></details></div></section>',
 }
 
 
@@ -237,19 +240,30 @@ def bound(tmp_path):
 
 
 def test_pages_stand_in_order(bound):
-    assert [heading.text for heading in bound.iter("h1")] == ["Title", "B", "A"]
-    assert [article.get("id") for article in bound.iter("article")] == list(SITE)
+    assert [heading.text for heading in bound.iter("h1")] == ["Title", "B", "A", "Solutions"]
+    assert [article.get("id") for article in bound.iter("article")] == [*SITE, "solutions"]
 
 
 def test_names_and_links_of_bound_pages(bound):
     names = bound.xpath("//@id")
-    assert len(names) == len(set(names)) == 6
+    assert len(names) == len(set(names)) == 8
     assert bound.xpath("//a/@href") == [
         "#chapters/a--x",
         "#chapters/a",
         "#chapters/b--x",
         "https://example.org/book/gone.html",
+        "#chapters/a--solution-1",
     ]
+
+
+def test_on_paper_answers_are_open_and_solutions_at_the_end(bound):
+    (answer,) = bound.iter("details")
+    assert answer.get("open") is not None
+    chapter, solutions = list(bound.iter("article"))[1:]
+    assert "solved" not in chapter.text_content()
+    texts = [element.text_content() for element in solutions]
+    assert texts == ["Solutions", "A", "Exercise 1", "solved"]
+    assert solutions[2].get("id") == "chapters/a--solution-1"
 
 
 def test_bound_pages_load_each_file_once(bound):

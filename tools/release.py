@@ -18,6 +18,7 @@ from urllib.parse import urldefrag, urljoin
 import pikepdf
 import yaml
 from lxml import html
+from lxml.html import builder as E
 from playwright.sync_api import sync_playwright
 
 from tests.browser.harness import ROOT, SITE, launch, pages, serve, slug
@@ -60,8 +61,26 @@ def build_epub() -> Path:
     return Path(shutil.copy(built, target("epub")))
 
 
+def collect_solutions(articles: dict[str, html.HtmlElement]) -> list[html.HtmlElement]:
+    """Move the hidden solutions of all pages to an article of their own, and leave a link to each."""
+    solutions = html.fragment_fromstring('<article id="solutions"><h1>Solutions</h1></article>')
+    for page, article in articles.items():
+        for number, cell in enumerate(article.find_class("tag_exercise-solution"), 1):
+            place = f"{page}--solution-{number}"
+            exercise, chapter = cell.getparent().find("h3"), article.find(".//h1")
+            texts = [heading.text_content().removesuffix("#") for heading in (chapter, exercise)]
+            solutions.extend([E.H2(texts[0])] if number == 1 else [])
+            solutions.append(E.H3(texts[1], id=place))
+            solutions.extend(cell.findall("details/div"))
+            link = E.P(E.A("A solution", href=f"#{place}"), " stands at the end of the book.")
+            cell.getparent().replace(cell, link)
+    return [solutions] if len(solutions) > 1 else []
+
+
 def bind(site: Path, order: list[str], title_page: str = "", web: str = "") -> str:
     """The pages of a site as one: an id carries its page's name, a link to another page leads within.
+
+    On paper nothing unfolds: answers stand open, and the solutions of exercises stand at the end.
 
     Args:
         site: folder of the built site.
@@ -81,8 +100,11 @@ def bind(site: Path, order: list[str], title_page: str = "", web: str = "") -> s
             element.drop_tree()
         for image in article.iter("img"):
             image.attrib.pop("loading", None)
-    bound = articles.values()
-    places = {name for article in bound for name in article.xpath("descendant-or-self::*/@id")}
+        for fold in article.xpath(".//details[not(@class)]"):  # an answer, not code
+            fold.set("open", "")
+    places = {
+        name for article in articles.values() for name in article.xpath("descendant-or-self::*/@id")
+    }
     head = {}
     for page, tree in trees.items():
         for element in [*tree.xpath(HEAD), articles[page]]:
@@ -99,6 +121,7 @@ def bind(site: Path, order: list[str], title_page: str = "", web: str = "") -> s
         head |= dict.fromkeys(
             html.tostring(element, encoding="unicode") for element in tree.xpath(HEAD)
         )
+    bound = [*articles.values(), *collect_solutions(articles)]
     body = "".join(html.tostring(article, encoding="unicode") for article in bound)
     return (
         f'<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8">{"".join(head)}'
