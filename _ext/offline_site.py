@@ -127,6 +127,12 @@ def without_thebe(app: Sphinx, page: str, template: str, context: dict, doctree)
         ]
 
 
+def without_rocket(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Let a page of plain text that runs code pass for text alone: Colab opens notebooks only."""
+    if Path(app.env.doc2path(page)).suffix != ".ipynb":
+        app.env.metadata[page].pop("kernelspec", None)
+
+
 def link_terms(app: Sphinx, doctree: nodes.document) -> None:
     """Let plain Markdown, which reads well in Colab too, link to a term: `[key](glossary.md#term-key)`.
 
@@ -196,6 +202,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("build-finished", finish)
     app.connect("doctree-read", link_terms)
     app.connect("doctree-read", without_height)
+    app.connect("html-page-context", without_rocket, priority=400)  # before the theme's buttons
     app.connect("html-page-context", without_thebe, priority=900)
     app.add_post_transform(KeepStill)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -377,6 +377,15 @@ def test_the_first_page_is_the_introduction(watched, site):
     page.wait_for_load_state("load")
 
 
+def test_the_introduction_can_be_dragged(visit, watched, site):
+    assert not [url for url in visit(PAGES[0]).facts["links"] if "colab" in url]
+    page = watched(f"{site}/{PAGES[0]}.html")
+    says, before = page.locator(".attn-explorer [aria-live]"), "Width 0.500: a query listens to"
+    assert says.text_content().startswith(before)
+    page.locator(".attn-explorer input[type=range]").press("ArrowRight")
+    assert not says.text_content().startswith(before)
+
+
 def test_search(watched, site):
     page = watched(f"{site}/search.html?q=kernel", wait=False)
     results = page.locator("#search-results li a")
