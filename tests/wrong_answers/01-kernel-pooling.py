@@ -67,6 +67,16 @@ def on_whole_numbers_only(function):
     )
 
 
+def symmetric_at_one_point(function):
+    u = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
+    at_one = function(torch.tensor([-1.0, 1.0], dtype=torch.float64))
+    return (
+        only_the_area(function)
+        and bool((function(u) >= 0).all())
+        and torch.allclose(at_one[0], at_one[1])
+    )
+
+
 def squares(query, key):
     return (query[:, None] - key).square().sum(dim=-1)
 
@@ -134,6 +144,7 @@ WRONG = {
         area_not_above_one,
         mean_zero_for_symmetric,
         on_whole_numbers_only,
+        symmetric_at_one_point,
     ],
     "check_pool_in_the_plane": [
         city_block_distance,
