@@ -188,6 +188,58 @@ def keeps_small_sums(weights):
     return weights / weights.sum(dim=-1, keepdim=True).clamp(min=0.01)
 
 
+def softmax_of_open(scores, mask):
+    return torch.softmax(scores.masked_fill(~mask, -math.inf), dim=-1).nan_to_num()
+
+
+def tenth_of(weights, number):
+    return torch.special.entr(weights).sum(dim=-1) < 0.1 * number.log()
+
+
+def by_the_largest_weight(scores, mask):
+    return softmax_of_open(scores, mask).amax(dim=-1) > 0.9
+
+
+def against_all_keys(scores, mask):
+    return tenth_of(softmax_of_open(scores, mask), torch.tensor(64.0))
+
+
+def without_the_mask(scores, mask):
+    return tenth_of(torch.softmax(scores, dim=-1), mask.sum(dim=-1))
+
+
+def weights_above_zero_are_open(scores, mask):
+    weights = softmax_of_open(scores, mask)
+    return tenth_of(weights, (weights > 0).sum(dim=-1))
+
+
+def zero_times_minus_infinity(scores, mask):
+    weights = softmax_of_open(scores, mask)
+    return -(weights * weights.log()).sum(dim=-1) < 0.1 * mask.sum(dim=-1).log()
+
+
+def flags_a_single_key(scores, mask):
+    entropy = torch.special.entr(softmax_of_open(scores, mask)).sum(dim=-1)
+    return entropy <= 0.1 * mask.sum(dim=-1).log()
+
+
+def by_the_size_of_scores(scores, mask):
+    return scores.masked_fill(~mask, 0).amax(dim=-1) > 5
+
+
+def by_the_jacobian(scores, mask):
+    a = softmax_of_open(scores, mask)
+    return (a.diag_embed() - a[..., :, None] * a[..., None, :]).flatten(-2).norm(dim=-1) < 0.2
+
+
+def flags_keys_not_queries(scores, mask):
+    return softmax_of_open(scores, mask) > 0.9
+
+
+def one_answer_for_all(scores, mask):
+    return tenth_of(softmax_of_open(scores, mask), mask.sum(dim=-1)).any()
+
+
 WRONG = {
     "check_my_attention": [
         minus_twenty,
@@ -216,6 +268,18 @@ WRONG = {
         softmax_again,
         over_the_columns,
         shares_the_loss_evenly,
+    ],
+    "check_saturated": [
+        by_the_largest_weight,
+        against_all_keys,
+        without_the_mask,
+        weights_above_zero_are_open,
+        zero_times_minus_infinity,
+        flags_a_single_key,
+        by_the_size_of_scores,
+        by_the_jacobian,
+        flags_keys_not_queries,
+        one_answer_for_all,
     ],
     "check_attention_in_blocks": [
         one_query_at_a_time,
