@@ -198,6 +198,16 @@ def clamps_before_dividing(a, b):
     return product * (b / product).cumsum(dim=0)
 
 
+def clamps_in_double_precision(a, b):
+    product = a.double().clamp(min=1e-12).cumprod(dim=0)
+    return (product * (b / product).cumsum(dim=0)).float()
+
+
+def clamps_in_double_precision_with_signs(a, b):
+    product = torch.where(a.abs() < 1e-12, 1e-12, a.double()).cumprod(dim=0)
+    return (product * (b / product).cumsum(dim=0)).float()
+
+
 def all_pairs(a, b):
     n = len(a)
     factors = torch.zeros(n, n, a.shape[1])
@@ -323,6 +333,8 @@ WRONG = {
         only_the_last_32_steps,
         divides_by_products,
         clamps_before_dividing,
+        clamps_in_double_precision,
+        clamps_in_double_precision_with_signs,
         all_pairs,
         one_round_only,
         one_round_too_few,
