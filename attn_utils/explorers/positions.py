@@ -85,7 +85,7 @@ class Positions(Explorer):
             left.imshow(image, aspect="auto")
             left.axvline(self.position, color="#ff5e5e")
             left.axvline(self.position + self.distance, color="white")
-            left.set(xlabel="position", ylabel="column of the encoding")
+            left.set(xlabel="position (red: p, white: p′)", ylabel="column of the encoding")
             right.plot(self.dots(), markevery=[self.distance], marker="D")
             right.set(xlabel="distance", ylabel="dot product")
             return
