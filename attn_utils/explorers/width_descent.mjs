@@ -47,8 +47,9 @@ function render({ model, el }) {
     widthInput.show(Math.log10(width));
     rateInput.show(rate);
     lossInput.show(loss);
-    const flat = Math.abs(slope) < 0.005 ? " The slope is nearly zero: descent rests here." : "";
-    const edge = width <= WIDTHS[0] * 1.001 ? " The width has run to the narrow end of the axis." : "";
+    const flat = Math.abs(slope) < 0.005 ? " The slope is nearly zero: descent hardly moves here." : "";
+    const end = WIDTHS.findIndex((limit) => Math.abs(Math.log(width / limit)) < 0.001);
+    const edge = end < 0 ? "" : ` The width is at the ${["narrow", "wide"][end]} end of the axis.`;
     return `After ${visited.length} ${visited.length === 1 ? "step" : "steps"} the width is ${format(width)}, the ${LOSSES[loss]} loss ${format(lossHere)}, ` +
       `its slope in log width ${format(slope)}.${flat}${edge}`;
   }

@@ -665,7 +665,7 @@ def test_play_and_pause(descent):
     descent.page.clock.run_for(60_000)
     assert steps(descent) > some
     assert descent.button("Play").is_visible(), "it stops by itself where the slope is zero"
-    assert "descent rests here" in descent.sentence()
+    assert "descent hardly moves here" in descent.sentence()
 
 
 def test_a_drag_ends_the_play_and_begins_a_new_trail(descent):
