@@ -668,6 +668,14 @@ def test_play_and_pause(descent):
     assert "descent hardly moves here" in descent.sentence()
 
 
+def test_the_ends_of_the_axis_have_names(descent):
+    for key, name in (("Home", "narrow"), ("End", "wide")):
+        descent.sliders.first.press(key)
+        assert f"The width is at the {name} end of the axis." in descent.sentence()
+    descent.sliders.first.press("ArrowLeft")
+    assert "end of the axis" not in descent.sentence()
+
+
 def test_a_drag_ends_the_play_and_begins_a_new_trail(descent):
     descent.button("Play").click()
     descent.page.clock.run_for(500)
