@@ -63,9 +63,9 @@ SIZES = {
                         "tie_weights": True, "batch": 64, "lr": 2e-3, "epochs": 10},
     },
     "digits": {
-        "convolutions": {"channels": (16, 32), "batch": 32, "lr": 5e-3, "epochs": 6},
+        "convolutions": {"channels": (16, 32), "batch": 32, "lr": 5e-3, "epochs": 30},
         "vit": {"patch": 2, "embed_dim": 32, "num_heads": 4, "num_layers": 2, "ffn_dim": 46,
-                "batch": 32, "lr": 5e-3, "epochs": 6},
+                "batch": 32, "lr": 5e-3, "epochs": 30},
     },
     "cifar10": {
         "convolutions": {"channels": (64, 128), "batch": 256, "lr": 1e-3, "epochs": 20},
