@@ -10,7 +10,7 @@ PYTHON ?=
 VENV ?= .venv
 COLAB_VENV ?= .venv-colab
 OLDEST_VENV ?= .venv-oldest
-# How many test processes run side by side.
+# How many tests, and how many chapters, run side by side.
 JOBS ?= 2
 # The port of `make preview`.
 PORT ?= 8000
@@ -31,9 +31,16 @@ help: ## List these targets
 
 # ---- The two commands ---------------------------------------------------------------------------
 
+# Chapters run side by side into the cache, from which the build takes them. A chapter that fails there is not in
+# the cache: the build runs it again, and stops with its error.
+CHAPTERS := $(sort $(wildcard chapters/[!_]*.ipynb))
+JCACHE := $(BIN)/jcache notebook -p _build/.jupyter_cache
+
 .PHONY: book
 book: $(STAMP) ## Execute the chapters and build the site from clean, warnings as errors
 	@rm -rf _build
+	@echo y | $(JCACHE) add $(CHAPTERS)
+	@printf '%s\n' $(CHAPTERS) | OMP_NUM_THREADS=1 xargs -n 1 -P $(JOBS) $(JCACHE) execute --timeout 300
 	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . -W --keep-going
 	@echo
 	@echo 'The book is built. Open this file in a browser, no server needed:'
